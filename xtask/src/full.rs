@@ -1,0 +1,105 @@
+//! What only `--full` checks: cargo-deny with its advisories, and the crates that must also compile for wasm32.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command::{self, Workspace};
+use crate::machine;
+use crate::report::{Done, Report};
+
+const CARGO_DENY_VERSION: &str = "0.20.2";
+const WASM: &str = "wasm32-unknown-unknown";
+/// The crates that run in a browser.
+const WASM_CRATES: [&str; 4] = [
+    "ptbr-tokenizer",
+    "ptbr-model",
+    "ptbr-kernels",
+    "ptbr-runtime",
+];
+
+/// Adds the long checks to the report.
+pub fn check(workspace: &Workspace, report: &mut Report) {
+    let installed = report.check("cargo-deny", || {
+        let present = command::output(workspace.cargo().args(["deny", "--version"]))
+            .is_ok_and(|version| version.trim().ends_with(CARGO_DENY_VERSION));
+        if !present {
+            command::run(workspace.cargo().args([
+                "install",
+                "cargo-deny",
+                "--locked",
+                "--version",
+                CARGO_DENY_VERSION,
+            ]))?;
+        }
+        command::run(
+            workspace
+                .cargo()
+                .args(["deny", "check", "licenses", "bans", "sources"]),
+        )?;
+        Ok(Done::Yes("licences, bans and sources hold".into()))
+    });
+    if installed {
+        report.check("advisories", || {
+            // The database is a git repository: a machine that reaches registries only cannot have it.
+            if let Err(error) = command::run(workspace.cargo().args(["deny", "fetch", "db"])) {
+                return Ok(Done::NotHere(format!(
+                    "the advisory database cannot be fetched: {error:#}"
+                )));
+            }
+            command::run(workspace.cargo().args([
+                "deny",
+                "check",
+                "--disable-fetch",
+                "advisories",
+            ]))?;
+            Ok(Done::Yes("no advisory against a dependency".into()))
+        });
+    }
+    report.check("wasm32", || {
+        let mut command = wasm_cargo(workspace)?;
+        for name in WASM_CRATES {
+            command.args(["--package", name]);
+        }
+        command::run(&mut command)?;
+        Ok(Done::Yes(format!("{} compile", WASM_CRATES.join(", "))))
+    });
+}
+
+/// `cargo check` for wasm32: with rustup's own target, or, where that cannot be downloaded, with Debian's compiler and the
+/// standard library built from its sources.
+fn wasm_cargo(workspace: &Workspace) -> Result<Command> {
+    let target_folder = ["--target", WASM];
+    let libraries = command::output(
+        workspace
+            .command("rustc")
+            .args(["--print", "target-libdir"])
+            .args(target_folder),
+    )?;
+    if std::path::Path::new(libraries.trim()).is_dir()
+        || command::succeeds(workspace.command("rustup").args(["target", "add", WASM]))
+    {
+        let mut command = workspace.cargo();
+        command.arg("check").args(target_folder);
+        return Ok(command);
+    }
+    if !std::path::Path::new("/usr/lib/rustlib/src").is_dir() && machine::may_install(workspace) {
+        machine::apt_get(workspace, &["rustc-web", "cargo-web", "rust-web-src"]).context(
+            "`rustup target add wasm32-unknown-unknown` failed, and so did Debian's compiler",
+        )?;
+    }
+    let mut command = workspace.command("/usr/bin/cargo");
+    // Not the proxies of rustup, which would choose the pinned toolchain again; its own target folder, because another
+    // compiler's fingerprints in the main one would rebuild everything on each change.
+    command
+        .env("RUSTC", "/usr/bin/rustc")
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env(
+            "CARGO_TARGET_DIR",
+            workspace.target_folder().join("wasm-check"),
+        )
+        .args(["check", "-Zbuild-std=std,panic_abort"])
+        .args(target_folder);
+    Ok(command)
+}

@@ -1,0 +1,40 @@
+//! `cargo xtask <task>`: the project's own chores, in Rust so that they run wherever the project builds.
+//! Few dependencies on purpose: it is the first thing that a fresh clone compiles.
+
+mod args;
+mod command;
+mod counts;
+mod full;
+mod licences;
+mod machine;
+mod report;
+mod test;
+
+use std::process::ExitCode;
+
+use args::Task;
+
+fn main() -> ExitCode {
+    let task = match args::parse(std::env::args().skip(1)) {
+        Ok(task) => task,
+        Err(message) => {
+            eprintln!("error: {message}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = match task {
+        Task::Help => {
+            println!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Task::Test(options) => test::run(&options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

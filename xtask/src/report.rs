@@ -1,0 +1,116 @@
+//! The checks of one run: a headline before each, a table after all.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::counts::Counts;
+
+/// What became of a check.
+enum Outcome {
+    Passed,
+    Failed,
+    /// It could not be done here; said in the table, never left out.
+    NotRun,
+}
+
+struct Row {
+    name: &'static str,
+    outcome: Outcome,
+    detail: String,
+    time: Duration,
+}
+
+/// Collects the outcome of each check.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<Row>,
+    tests: Counts,
+}
+
+/// What a check that did not fail has to say.
+pub enum Done {
+    /// It holds; the text goes into the table.
+    Yes(String),
+    /// It could not be done on this machine, and why.
+    NotHere(String),
+}
+
+impl Report {
+    /// Runs one check under a headline. True when it did not fail.
+    pub fn check(&mut self, name: &'static str, check: impl FnOnce() -> Result<Done>) -> bool {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let (outcome, detail) = match check() {
+            Ok(Done::Yes(detail)) => (Outcome::Passed, detail),
+            Ok(Done::NotHere(why)) => (Outcome::NotRun, why),
+            Err(error) => (Outcome::Failed, format!("{error:#}")),
+        };
+        if !detail.is_empty() {
+            eprintln!("{detail}");
+        }
+        let good = !matches!(outcome, Outcome::Failed);
+        self.rows.push(Row {
+            name,
+            outcome,
+            detail,
+            time: start.elapsed(),
+        });
+        good
+    }
+
+    /// Runs the tests under a headline.
+    pub fn tests(&mut self, name: &'static str, run: impl FnOnce() -> Result<Counts>) {
+        let mut counts = Counts::default();
+        self.check(name, || {
+            counts = run()?;
+            match counts.objection() {
+                Some(objection) => anyhow::bail!(objection),
+                None => Ok(Done::Yes(format!(
+                    "{} passed in {} test binaries",
+                    counts.passed, counts.binaries
+                ))),
+            }
+        });
+        self.tests = counts;
+    }
+
+    /// Notes a check that an earlier failure made pointless.
+    pub fn not_reached(&mut self, name: &'static str, why: &str) {
+        self.rows.push(Row {
+            name,
+            outcome: Outcome::Failed,
+            detail: why.to_owned(),
+            time: Duration::ZERO,
+        });
+    }
+
+    /// Prints the table and, alone on the last line of stdout, `N passed, N failed`: passed counts tests, failed counts
+    /// tests and every other check that did not hold. True when nothing failed.
+    pub fn finish(self) -> bool {
+        eprintln!("\n== summary");
+        for row in &self.rows {
+            let word = match row.outcome {
+                Outcome::Passed => "ok",
+                Outcome::Failed => "FAILED",
+                Outcome::NotRun => "NOT RUN",
+            };
+            let detail = row.detail.lines().next().unwrap_or_default();
+            eprintln!(
+                "{:<16} {word:<8} {:>7.1} s  {detail}",
+                row.name,
+                row.time.as_secs_f64()
+            );
+        }
+        let failed_rows = self
+            .rows
+            .iter()
+            .filter(|row| matches!(row.outcome, Outcome::Failed))
+            .count() as u64;
+        // The row of the tests is already in the count of failed tests.
+        let failed =
+            (failed_rows + self.tests.failed).saturating_sub(u64::from(self.tests.failed > 0));
+        println!("{} passed, {failed} failed", self.tests.passed);
+        failed == 0
+    }
+}
