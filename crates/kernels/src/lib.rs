@@ -19,7 +19,10 @@
 
 pub mod cpu;
 mod error;
+mod kernel;
 mod sequence;
+pub mod table;
 
 pub use error::KernelError;
+pub use kernel::{Access, Binding, Element, Kernel, Scalar};
 pub use sequence::{EMPTY_PP, GRAD_ROWS, NO_STATE, STATE_ROWS, Sequence, WkvDims};
