@@ -7,6 +7,7 @@ Usage: cargo xtask <task>
   test [--full] [-p PACKAGE]…   machine check, format, build with lints, every test, licences
          --full                 the long form of every test, cargo-deny, wasm32 check (minutes to hours)
          -p, --package NAME     this package only (its format, lints and tests; no licences)
+  licences                      only the check of deny.toml: licences, sources and bans of all dependencies
   help                          this text
 
 Environment: PTBR_DATA is the folder of Portuguese texts that some tests use when it is there (default ../shared/data).
@@ -19,6 +20,8 @@ pub enum Task {
     Help,
     /// Run the checks.
     Test(TestOptions),
+    /// Check `deny.toml` alone.
+    Licences,
 }
 
 /// How much to check.
@@ -36,6 +39,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Task, String> {
     match arguments.next().as_deref() {
         None | Some("help" | "--help" | "-h") => Ok(Task::Help),
         Some("test") => parse_test(arguments),
+        Some("licences") => Ok(Task::Licences),
         Some(other) => Err(format!("there is no task named `{other}`")),
     }
 }

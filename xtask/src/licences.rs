@@ -253,6 +253,13 @@ mod tests {
     }
 
     #[test]
+    fn the_projects_own_policy_is_read() {
+        let policy = Policy::parse(include_str!("../../deny.toml")).expect("deny.toml is valid");
+        assert!(policy.allow.contains("Apache-2.0"));
+        assert!(policy.single.contains("wgpu"));
+    }
+
+    #[test]
     fn a_policy_without_a_list_is_refused() {
         assert!(Policy::parse("[licenses]\n[bans]\n").is_err());
         assert!(Policy::parse("[licenses]\nallow = [1]\n[bans]\n").is_err());

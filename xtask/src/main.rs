@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Task::Test(options) => test::run(&options),
+        Task::Licences => test::licences_only(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -25,7 +25,8 @@ struct Row {
 #[derive(Default)]
 pub struct Report {
     rows: Vec<Row>,
-    tests: Counts,
+    /// `None` until tests were asked for.
+    tests: Option<Counts>,
 }
 
 /// What a check that did not fail has to say.
@@ -72,11 +73,12 @@ impl Report {
                 ))),
             }
         });
-        self.tests = counts;
+        self.tests = Some(counts);
     }
 
-    /// Notes a check that an earlier failure made pointless.
-    pub fn not_reached(&mut self, name: &'static str, why: &str) {
+    /// Notes that an earlier failure kept the tests from running.
+    pub fn tests_not_reached(&mut self, name: &'static str, why: &str) {
+        self.tests = Some(Counts::default());
         self.rows.push(Row {
             name,
             outcome: Outcome::Failed,
@@ -85,8 +87,8 @@ impl Report {
         });
     }
 
-    /// Prints the table and, alone on the last line of stdout, `N passed, N failed`: passed counts tests, failed counts
-    /// tests and every other check that did not hold. True when nothing failed.
+    /// Prints the table and, where tests were asked for, alone on the last line of stdout, `N passed, N failed`: passed
+    /// counts tests, failed counts tests and every other check that did not hold. True when nothing failed.
     pub fn finish(self) -> bool {
         eprintln!("\n== summary");
         for row in &self.rows {
@@ -107,10 +109,12 @@ impl Report {
             .iter()
             .filter(|row| matches!(row.outcome, Outcome::Failed))
             .count() as u64;
+        let Some(tests) = self.tests else {
+            return failed_rows == 0;
+        };
         // The row of the tests is already in the count of failed tests.
-        let failed =
-            (failed_rows + self.tests.failed).saturating_sub(u64::from(self.tests.failed > 0));
-        println!("{} passed, {failed} failed", self.tests.passed);
+        let failed = (failed_rows + tests.failed).saturating_sub(u64::from(tests.failed > 0));
+        println!("{} passed, {failed} failed", tests.passed);
         failed == 0
     }
 }
