@@ -1,0 +1,128 @@
+//! `state.json`: what a run needs besides the weights to go on as if it had never stopped.
+
+use serde::{Deserialize, Serialize};
+
+use crate::exact_float;
+use crate::training::TrainingConfig;
+
+/// The state of a run after `step` optimizer steps. Data order, dropout and schedule are functions of these numbers; there is no generator to save.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TrainState {
+    /// Steps done, skipped ones included; the next step to do, counted from 0.
+    pub step: u64,
+    /// Updates that Adam has made: steps less the skipped ones (its bias correction counts these).
+    pub optimizer_steps: u64,
+    /// Micro-batches consumed: the index of the next one.
+    pub batches_seen: u64,
+    /// Tokens learnt from.
+    pub tokens_seen: u64,
+    /// Seed of batches, dropout and initial weights.
+    pub seed: u64,
+    /// Lowest training loss of a step, nats per token.
+    #[serde(with = "exact_float::option", default)]
+    pub best_loss: Option<f64>,
+    /// Exponential moving average of the training loss.
+    #[serde(with = "exact_float::option", default)]
+    pub ema_loss: Option<f64>,
+    /// Lowest validation loss.
+    #[serde(with = "exact_float::option", default)]
+    pub best_eval: Option<f64>,
+    /// Step of the lowest validation loss; its checkpoint is never pruned.
+    #[serde(default)]
+    pub best_eval_step: Option<u64>,
+    /// Evaluations since the lowest validation loss, for early stopping.
+    pub evals_since_best: u32,
+    /// Steps skipped because of a NaN or infinite loss or gradient.
+    pub nan_steps: u32,
+    /// The loss scaler of f16 runs.
+    #[serde(default)]
+    pub loss_scale: Option<LossScaleState>,
+    /// The run's hyper-parameters.
+    pub config: TrainingConfig,
+    /// SHA-256 of `config.json` ([`ArchConfig::sha256`](crate::ArchConfig::sha256)).
+    pub config_sha256: String,
+    /// Hash of the training tokens.
+    pub data_sha256: String,
+    /// SHA-256 of the tokenizer.
+    pub tokenizer_sha256: String,
+    /// Path of the training tokens as it was given (lossy where it is not Unicode).
+    pub data_path: String,
+    /// Path of the validation tokens.
+    #[serde(default)]
+    pub val_path: Option<String>,
+    /// Whether the token files have no header.
+    #[serde(default)]
+    pub raw_data: bool,
+    /// Name of the device that trained.
+    #[serde(default)]
+    pub device: String,
+    /// Wall-clock time of the run so far. The only field that differs between two equal runs on one device.
+    #[serde(with = "exact_float")]
+    pub elapsed_seconds: f64,
+}
+
+/// Dynamic loss scaling of f16 runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LossScaleState {
+    /// Factor of the loss.
+    #[serde(with = "exact_float")]
+    pub scale: f64,
+    /// Steps without overflow since the factor last changed.
+    pub good_steps: u32,
+}
+
+/// The whole of `state.json`: the state and the id of the weights beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct StateFile {
+    pub model_id: String,
+    #[serde(flatten)]
+    pub train: TrainState,
+}
+
+impl StateFile {
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        let mut json = serde_json::to_string_pretty(self)?;
+        json.push('\n');
+        Ok(json)
+    }
+
+    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_survives() {
+        let train = TrainState {
+            step: u64::MAX,
+            seed: u64::MAX - 1,
+            best_loss: Some(std::f64::consts::PI * 1e-7),
+            ema_loss: Some(4.231_987_654_321_098_7),
+            loss_scale: Some(LossScaleState {
+                scale: 1.0 / 3.0,
+                good_steps: 7,
+            }),
+            elapsed_seconds: 0.1 + 0.2,
+            config: TrainingConfig {
+                learning_rate: 1.0 / 3000.0,
+                ..TrainingConfig::default()
+            },
+            ..TrainState::default()
+        };
+        let file = StateFile {
+            model_id: "0".repeat(64),
+            train,
+        };
+        let json = file.to_json().unwrap();
+        assert_eq!(StateFile::from_json(json.as_bytes()).unwrap(), file);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(
+            value["step"].is_u64(),
+            "the state's fields are at the top level"
+        );
+    }
+}

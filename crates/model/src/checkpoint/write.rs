@@ -1,0 +1,311 @@
+//! Writing a checkpoint: temporary folder, sync, rename, sync, then `latest` the same way.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Manifest, ManifestFile};
+use super::state::{StateFile, TrainState};
+use super::{
+    CONFIG_FILE, CheckpointError, LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE,
+    STATE_FILE, TOKENIZER_FILE, checkpoint_name,
+};
+use crate::arch::ArchConfig;
+use crate::digest::hex;
+use crate::model_id::ModelIdHasher;
+use crate::safetensors_writer::{safetensors_len, write_safetensors};
+use crate::storage::{
+    DiskStorage, Storage, StorageFile, parent_of, temporary_sibling, write_atomic,
+};
+use crate::tensor::{TensorSource, TensorSpec};
+
+/// Readers of other projects look for this before they load weights.
+const METADATA: [(&str, &str); 1] = [("format", "pt")];
+/// Left free beyond the checkpoint itself, so that logs and `latest` can still be written.
+const SPARE_BYTES: u64 = 16 << 20;
+
+/// What one checkpoint holds.
+pub struct CheckpointContents<'a> {
+    /// The model's configuration.
+    pub config: &'a ArchConfig,
+    /// `tokenizer.json`; a model imported without one has none.
+    pub tokenizer_json: Option<&'a str>,
+    /// The weights: exactly [`ArchConfig::tensor_specs`], in that order.
+    pub model: &'a dyn TensorSource,
+    /// Adam's moments, `<name>.m` and `<name>.v` for every tensor of the model; a model that was not trained here has none.
+    pub optimizer: Option<&'a dyn TensorSource>,
+    /// Where the run stands.
+    pub state: &'a TrainState,
+}
+
+/// Writes `output_dir/step-NNNNNN` and points `latest` at it; returns the folder.
+///
+/// A crash at any moment leaves the previous checkpoint or this one usable, never neither. On an error nothing is changed but for leftovers that
+/// [`clean_leftovers`](super::clean_leftovers) removes.
+pub fn save_checkpoint(
+    output_dir: &Path,
+    contents: &CheckpointContents<'_>,
+) -> Result<PathBuf, CheckpointError> {
+    save_checkpoint_with(&DiskStorage, output_dir, contents)
+}
+
+/// [`save_checkpoint`] on any storage.
+pub fn save_checkpoint_with(
+    storage: &dyn Storage,
+    output_dir: &Path,
+    contents: &CheckpointContents<'_>,
+) -> Result<PathBuf, CheckpointError> {
+    check_contents(contents)?;
+    storage
+        .create_dir_all(output_dir)
+        .map_err(CheckpointError::io("create", output_dir))?;
+    check_space(storage, output_dir, contents)?;
+    let target = output_dir.join(checkpoint_name(contents.state.step));
+    let temporary = temporary_sibling(&target);
+    if temporary.exists() {
+        storage
+            .remove_dir_all(&temporary)
+            .map_err(CheckpointError::io("remove", &temporary))?;
+    }
+    if let Err(error) = write_folder(storage, &temporary, contents) {
+        // Best effort, to give the space back; the error above is the one to report.
+        let _ = storage.remove_dir_all(&temporary);
+        return Err(error);
+    }
+    put_in_place(storage, &temporary, &target)?;
+    let latest = output_dir.join(LATEST_FILE);
+    let name = format!("{}\n", checkpoint_name(contents.state.step));
+    write_atomic(storage, &latest, name.as_bytes())
+        .map_err(CheckpointError::io("write", &latest))?;
+    Ok(target)
+}
+
+/// Gives the finished folder `temporary` its name. A folder of that name (the step was saved before) is moved aside first and removed last: as `.old-<pid>` it
+/// is still found by the reader.
+pub(crate) fn put_in_place(
+    storage: &dyn Storage,
+    temporary: &Path,
+    target: &Path,
+) -> Result<(), CheckpointError> {
+    let parent = parent_of(target);
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let old = parent.join(format!("{name}.old-{}", std::process::id()));
+    let replaced = target.exists();
+    if replaced {
+        if old.exists() {
+            storage
+                .remove_dir_all(&old)
+                .map_err(CheckpointError::io("remove", &old))?;
+        }
+        storage
+            .rename(target, &old)
+            .map_err(CheckpointError::io("rename", target))?;
+    }
+    storage
+        .rename(temporary, target)
+        .map_err(CheckpointError::io("rename", temporary))?;
+    storage
+        .sync_dir(parent)
+        .map_err(CheckpointError::io("sync", parent))?;
+    if replaced {
+        storage
+            .remove_dir_all(&old)
+            .map_err(CheckpointError::io("remove", &old))?;
+    }
+    Ok(())
+}
+
+fn write_folder(
+    storage: &dyn Storage,
+    folder: &Path,
+    contents: &CheckpointContents<'_>,
+) -> Result<(), CheckpointError> {
+    storage
+        .create_dir_all(folder)
+        .map_err(CheckpointError::io("create", folder))?;
+    let mut files = Vec::new();
+    let mut file = |name: &'static str, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>| {
+        let path = folder.join(name);
+        let entry = write_hashed(storage, &path, name, write)
+            .map_err(CheckpointError::io("write", &path))?;
+        files.push(entry);
+        Ok::<(), CheckpointError>(())
+    };
+
+    let mut hasher = ModelIdHasher::new();
+    file(MODEL_FILE, &mut |out| {
+        write_safetensors(contents.model, &METADATA, out, Some(&mut hasher)).map(drop)
+    })?;
+    if let Some(optimizer) = contents.optimizer {
+        file(OPTIMIZER_FILE, &mut |out| {
+            write_safetensors(optimizer, &METADATA, out, None).map(drop)
+        })?;
+    }
+    file(CONFIG_FILE, &mut |out| {
+        out.write_all(contents.config.to_json().as_bytes())
+    })?;
+    if let Some(tokenizer) = contents.tokenizer_json {
+        file(TOKENIZER_FILE, &mut |out| {
+            out.write_all(tokenizer.as_bytes())
+        })?;
+    }
+    let state = state_json(hasher.finish(), contents.state)?;
+    file(STATE_FILE, &mut |out| out.write_all(state.as_bytes()))?;
+
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let manifest = Manifest::new(files)
+        .to_json()
+        .map_err(|error| CheckpointError::Contents {
+            reason: error.to_string(),
+        })?;
+    let path = folder.join(MANIFEST_FILE);
+    write_hashed(storage, &path, MANIFEST_FILE, &mut |out| {
+        out.write_all(manifest.as_bytes())
+    })
+    .map_err(CheckpointError::io("write", &path))?;
+    storage
+        .sync_dir(folder)
+        .map_err(CheckpointError::io("sync", folder))
+}
+
+/// `state.json`, after making sure that reading it gives the same state again: a NaN, for one, has no place in JSON.
+fn state_json(model_id: String, train: &TrainState) -> Result<String, CheckpointError> {
+    let contents = |reason: String| CheckpointError::Contents { reason };
+    let file = StateFile {
+        model_id,
+        train: train.clone(),
+    };
+    let json = file
+        .to_json()
+        .map_err(|error| contents(error.to_string()))?;
+    match StateFile::from_json(json.as_bytes()) {
+        Ok(back) if back == file => Ok(json),
+        Ok(_) => Err(contents(
+            "the training state holds a number that is not finite".to_owned(),
+        )),
+        Err(error) => Err(contents(format!(
+            "the training state cannot be read back: {error}"
+        ))),
+    }
+}
+
+fn write_hashed(
+    storage: &dyn Storage,
+    path: &Path,
+    name: &str,
+    write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<ManifestFile> {
+    let mut out = Hashed {
+        file: storage.create_file(path)?,
+        sha256: Sha256::new(),
+        length: 0,
+    };
+    write(&mut out)?;
+    out.file.flush()?;
+    out.file.sync()?;
+    Ok(ManifestFile {
+        name: name.to_owned(),
+        length: out.length,
+        sha256: hex(&out.sha256.finalize()),
+    })
+}
+
+struct Hashed {
+    file: Box<dyn StorageFile>,
+    sha256: Sha256,
+    length: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.sha256.update(&bytes[..written]);
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn check_contents(contents: &CheckpointContents<'_>) -> Result<(), CheckpointError> {
+    let reason = |reason: String| Err(CheckpointError::Contents { reason });
+    if let Err(error) = contents.config.validate() {
+        return reason(error.to_string());
+    }
+    let specs = contents.config.tensor_specs();
+    if let Some(difference) = first_difference(&contents.model.specs(), &specs) {
+        return reason(format!(
+            "the model's tensors are not the configuration's: {difference}"
+        ));
+    }
+    if let Some(optimizer) = contents.optimizer {
+        let mut given = optimizer.specs();
+        let mut expected = optimizer_specs(&specs);
+        // The trainer may keep all first moments before all second ones; either order is a function of the content.
+        given.sort_by(|a, b| a.name.cmp(&b.name));
+        expected.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(difference) = first_difference(&given, &expected) {
+            return reason(format!(
+                "the optimizer's tensors are not the configuration's: {difference}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Names and shapes in `optimizer.safetensors`.
+pub(super) fn optimizer_specs(model: &[TensorSpec]) -> Vec<TensorSpec> {
+    model
+        .iter()
+        .flat_map(|spec| {
+            ["m", "v"].map(|moment| {
+                TensorSpec::new(format!("{}.{moment}", spec.name), spec.shape.clone())
+            })
+        })
+        .collect()
+}
+
+fn first_difference(given: &[TensorSpec], expected: &[TensorSpec]) -> Option<String> {
+    let show = |spec: &TensorSpec| format!("`{}` {:?}", spec.name, spec.shape);
+    for (given, expected) in given.iter().zip(expected) {
+        if given != expected {
+            return Some(format!("{} where {} belongs", show(given), show(expected)));
+        }
+    }
+    (given.len() != expected.len())
+        .then(|| format!("{} tensors where {} belong", given.len(), expected.len()))
+}
+
+fn check_space(
+    storage: &dyn Storage,
+    output_dir: &Path,
+    contents: &CheckpointContents<'_>,
+) -> Result<(), CheckpointError> {
+    let Some(available) = storage
+        .available_space(output_dir)
+        .map_err(CheckpointError::io("ask for the free space of", output_dir))?
+    else {
+        return Ok(());
+    };
+    let tensors = [Some(contents.model), contents.optimizer]
+        .into_iter()
+        .flatten()
+        .try_fold(0u64, |sum, source| {
+            sum.checked_add(safetensors_len(source)?)
+        });
+    let tokenizer = contents.tokenizer_json.map_or(0, str::len) as u64;
+    let needed = tensors
+        .and_then(|bytes| bytes.checked_add(tokenizer)?.checked_add(SPARE_BYTES))
+        .unwrap_or(u64::MAX);
+    if needed > available {
+        return Err(CheckpointError::NoSpace {
+            path: output_dir.to_owned(),
+            needed,
+            available,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//!
+//! Nothing here computes: no burn, no GPU. Weights are described ([`TensorSpec`]), streamed out ([`TensorSource`]) and mapped in ([`TensorFile`]); the
+//! trainer and the runtime give them meaning. Whatever is read from a file is checked before it is believed.
+//!
+//! | you have | you want | use |
+//! |---|---|---|
+//! | a preset's name | sizes | [`preset`] |
+//! | weights in memory or on a GPU | a checkpoint | [`save_checkpoint`] |
+//! | a training output folder | its newest undamaged checkpoint | [`find_checkpoint`] |
+//! | whatever the user calls "the model" | weights, configuration, tokenizer | [`ModelSource::open`] |
+#![deny(missing_docs)]
+
+#[cfg(target_endian = "big")]
+compile_error!("weights are mapped as little-endian f32: this needs a little-endian machine");
+
+mod arch;
+mod checkpoint;
+mod digest;
+mod error;
+mod exact_float;
+mod memory;
+mod model_file;
+mod model_id;
+mod presets;
+mod rwkv4;
+mod safetensors_writer;
+mod source;
+mod storage;
+mod tensor;
+mod tensor_file;
+mod training;
+
+pub use arch::ArchConfig;
+pub use checkpoint::{
+    Checkpoint, CheckpointConfig, CheckpointContents, CheckpointError, FoundCheckpoint,
+    LossScaleState, OutputLock, SkippedCheckpoint, TrainState, Verify, checkpoint_name,
+    clean_leftovers, find_checkpoint, open_checkpoint, open_checkpoint_with, prune_checkpoints,
+    save_checkpoint, save_checkpoint_with,
+};
+pub use digest::{hex, sha256, short_hex};
+pub use error::{ConfigError, ModelError, TensorError};
+pub use memory::{MemoryEstimate, Precision};
+pub use model_file::{ModelFileInfo, write_model_file};
+pub use model_id::{ModelIdHasher, model_id};
+pub use presets::{PRESETS, preset};
+pub use rwkv4::RwkvConfig;
+pub use safetensors_writer::write_safetensors;
+pub use source::ModelSource;
+pub use storage::{DiskStorage, Storage, StorageFile};
+pub use tensor::{MemoryTensors, TensorSource, TensorSpec};
+pub use tensor_file::TensorFile;
+pub use training::{Recipe, TrainingConfig};

@@ -1,0 +1,133 @@
+//! Whatever the user calls "the model": a checkpoint folder, a training output folder, or a model file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::arch::ArchConfig;
+use crate::checkpoint::{
+    Checkpoint, MANIFEST_FILE, SkippedCheckpoint, Verify, find_checkpoint, open_checkpoint_with,
+};
+use crate::error::{ModelError, TensorError};
+use crate::model_file::ModelFileInfo;
+use crate::model_id::model_id;
+use crate::tensor_file::TensorFile;
+
+/// A model opened for reading: every tensor of the configuration is there, has its shape and is finite.
+#[derive(Debug)]
+pub struct ModelSource {
+    path: PathBuf,
+    config: ArchConfig,
+    tokenizer_json: Option<String>,
+    model_id: String,
+    tensors: TensorFile,
+    skipped: Vec<SkippedCheckpoint>,
+}
+
+impl ModelSource {
+    /// Opens a checkpoint folder, a training output folder (its latest undamaged checkpoint) or a `.safetensors` model file.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let metadata = fs::metadata(path).map_err(|source| ModelError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        if metadata.is_file() {
+            return Self::from_tensors(TensorFile::open(path)?);
+        }
+        if path.join(MANIFEST_FILE).exists() {
+            return Ok(Self::from_checkpoint(
+                open_checkpoint_with(path, Verify::WithoutOptimizer)?,
+                Vec::new(),
+            ));
+        }
+        let found = find_checkpoint(path, Verify::WithoutOptimizer)?;
+        Ok(Self::from_checkpoint(found.checkpoint, found.skipped))
+    }
+
+    /// Opens a model file that is already in memory; `label` names it in messages.
+    pub fn from_bytes(label: &str, bytes: Vec<u8>) -> Result<Self, ModelError> {
+        Self::from_tensors(TensorFile::from_bytes(label, bytes)?)
+    }
+
+    fn from_tensors(tensors: TensorFile) -> Result<Self, ModelError> {
+        let info = ModelFileInfo::read(&tensors)?;
+        if info.format != "f32" {
+            let reason = format!(
+                "weights in the format \"{}\" are not known here",
+                info.format
+            );
+            return Err(ModelError::NotAModel {
+                path: tensors.label().into(),
+                reason,
+            });
+        }
+        let specs = info.config.tensor_specs();
+        tensors.check_layout(&specs)?;
+        tensors.check_finite()?;
+        let path = PathBuf::from(tensors.label());
+        let found = model_id(&tensors.in_order(&specs)).map_err(|source| ModelError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        if found != info.model_id {
+            return Err(ModelError::ModelId {
+                file: tensors.label().to_owned(),
+                expected: info.model_id,
+                found,
+            });
+        }
+        Ok(Self {
+            path,
+            config: info.config,
+            tokenizer_json: info.tokenizer,
+            model_id: info.model_id,
+            tensors,
+            skipped: Vec::new(),
+        })
+    }
+
+    fn from_checkpoint(checkpoint: Checkpoint, skipped: Vec<SkippedCheckpoint>) -> Self {
+        Self {
+            path: checkpoint.path,
+            config: checkpoint.config,
+            tokenizer_json: checkpoint.tokenizer_json,
+            model_id: checkpoint.model_id,
+            tensors: checkpoint.model,
+            skipped,
+        }
+    }
+
+    /// The file or checkpoint folder that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ArchConfig {
+        &self.config
+    }
+
+    /// `tokenizer.json`, where the model carries one.
+    pub fn tokenizer_json(&self) -> Option<&str> {
+        self.tokenizer_json.as_deref()
+    }
+
+    /// Id of the f32 weights: 64 hexadecimal digits.
+    pub fn model_id(&self) -> &str {
+        &self.model_id
+    }
+
+    /// The elements of a tensor by its official name, row-major.
+    pub fn tensor(&self, name: &str) -> Result<&[f32], TensorError> {
+        self.tensors.tensor(name)
+    }
+
+    /// All tensors.
+    pub fn tensors(&self) -> &TensorFile {
+        &self.tensors
+    }
+
+    /// Damaged checkpoints that were passed over, for the caller to report.
+    pub fn skipped(&self) -> &[SkippedCheckpoint] {
+        &self.skipped
+    }
+}

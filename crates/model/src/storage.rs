@@ -1,0 +1,123 @@
+//! The few file operations behind everything that must survive a crash, as a trait: a test's storage fails, or stops for good, at any one of them.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A file being written.
+pub trait StorageFile: Write {
+    /// Returns when the content is on the disk, not only in the system's memory.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Where outputs are written. Reading needs no such trait: what was read is checked.
+pub trait Storage {
+    /// Creates a folder and its parents; one that exists is fine.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Creates a file, emptying one that exists.
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Renames a file (replacing one that exists) or a folder.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Returns when the folder's entries are on the disk: new files and renames become durable by it.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder and all in it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that may still be written at `path`, where the system can tell.
+    fn available_space(&self, path: &Path) -> io::Result<Option<u64>>;
+}
+
+/// The disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DiskStorage;
+
+impl StorageFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl Storage for DiskStorage {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        Ok(Box::new(File::create(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    #[cfg(unix)]
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    // Windows opens no folder for syncing; its file systems journal renames.
+    #[cfg(not(unix))]
+    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn available_space(&self, path: &Path) -> io::Result<Option<u64>> {
+        fs4::available_space(path).map(Some)
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn available_space(&self, _path: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
+/// The folder that holds `path`; the current one when the path is a bare name.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// `name.tmp-<pid>` beside `path`: where it is written before it takes its name.
+pub(crate) fn temporary_sibling(path: &Path) -> std::path::PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    parent_of(path).join(format!("{name}.tmp-{}", std::process::id()))
+}
+
+/// Writes a small file so that a crash leaves the old or the new one: temporary name, sync, rename, sync of the folder.
+pub(crate) fn write_atomic(storage: &dyn Storage, path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_file(storage, path, &mut |out| out.write_all(content))
+}
+
+/// The same for content that is streamed.
+pub(crate) fn replace_file(
+    storage: &dyn Storage,
+    path: &Path,
+    write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = temporary_sibling(path);
+    let result = (|| {
+        let mut file = storage.create_file(&temporary)?;
+        write(&mut file)?;
+        file.sync()?;
+        drop(file);
+        storage.rename(&temporary, path)?;
+        storage.sync_dir(parent_of(path))
+    })();
+    if result.is_err() {
+        // Best effort: the reason of the failure is the one to report, and a leftover is cleaned at the next start.
+        let _ = storage.remove_file(&temporary);
+    }
+    result
+}

@@ -1,0 +1,426 @@
+//! Reading safetensors: the file is mapped, the `safetensors` crate checks its header, and tensors are handed out as slices of the map.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::TensorError;
+use crate::tensor::{TensorSource, TensorSpec};
+
+/// A checked safetensors file. Tensors are not copied, except f32 tensors at an address that is not a multiple of 4.
+#[derive(Debug)]
+pub struct TensorFile {
+    label: String,
+    bytes: Bytes,
+    entries: BTreeMap<String, Entry>,
+    metadata: BTreeMap<String, String>,
+    /// Aligned copies of the f32 tensors that are not aligned in the file; files written here have none.
+    realigned: BTreeMap<String, Vec<f32>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    start: usize,
+    end: usize,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    #[cfg(not(target_arch = "wasm32"))]
+    Mapped(memmap2::Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl TensorFile {
+    /// Maps and checks a file. It must not be changed while it is open (this project replaces files by renaming, never in place).
+    pub fn open(path: &Path) -> Result<Self, TensorError> {
+        let metadata = fs::metadata(path).map_err(|error| TensorError::io(path, error))?;
+        if !metadata.is_file() {
+            return Err(TensorError::io(
+                path,
+                io::Error::new(io::ErrorKind::InvalidInput, "not a file"),
+            ));
+        }
+        let bytes = map(path).map_err(|error| TensorError::io(path, error))?;
+        Self::parse(path.display().to_string(), bytes)
+    }
+
+    /// Checks a file that is already in memory; `label` names it in messages.
+    pub fn from_bytes(label: impl Into<String>, bytes: Vec<u8>) -> Result<Self, TensorError> {
+        Self::parse(label.into(), Bytes::Owned(bytes))
+    }
+
+    fn parse(label: String, bytes: Bytes) -> Result<Self, TensorError> {
+        let slice = bytes.as_slice();
+        let format = |message: String| TensorError::Format {
+            file: label.clone(),
+            message,
+        };
+        let (header_len, header) =
+            SafeTensors::read_metadata(slice).map_err(|error| format(error.to_string()))?;
+        let data_start = header_len
+            .checked_add(8)
+            .ok_or_else(|| format("header length overflows".to_owned()))?;
+        let mut entries = BTreeMap::new();
+        for (name, info) in header.tensors() {
+            let range = info
+                .data_offsets
+                .0
+                .checked_add(data_start)
+                .zip(info.data_offsets.1.checked_add(data_start));
+            let Some((start, end)) =
+                range.filter(|(start, end)| start <= end && *end <= slice.len())
+            else {
+                return Err(format(format!("the tensor `{name}` lies outside the file")));
+            };
+            entries.insert(
+                name,
+                Entry {
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    start,
+                    end,
+                },
+            );
+        }
+        let metadata = header
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let mut realigned = BTreeMap::new();
+        for (name, entry) in &entries {
+            let data = &slice[entry.start..entry.end];
+            if entry.dtype == Dtype::F32 && bytemuck::try_cast_slice::<u8, f32>(data).is_err() {
+                realigned.insert(name.clone(), bytemuck::pod_collect_to_vec(data));
+            }
+        }
+        Ok(Self {
+            label,
+            bytes,
+            entries,
+            metadata,
+            realigned,
+        })
+    }
+
+    /// The file's name as it appears in messages.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    /// A value of the header's `__metadata__`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Names of the tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Dimensions of a tensor.
+    pub fn shape(&self, name: &str) -> Result<&[usize], TensorError> {
+        Ok(&self.entry(name)?.shape)
+    }
+
+    /// Number format of a tensor.
+    pub fn dtype(&self, name: &str) -> Result<Dtype, TensorError> {
+        Ok(self.entry(name)?.dtype)
+    }
+
+    /// The bytes of a tensor of any number format.
+    pub fn raw(&self, name: &str) -> Result<&[u8], TensorError> {
+        let entry = self.entry(name)?;
+        Ok(&self.bytes.as_slice()[entry.start..entry.end])
+    }
+
+    /// The elements of an f32 tensor, row-major.
+    pub fn tensor(&self, name: &str) -> Result<&[f32], TensorError> {
+        let entry = self.entry(name)?;
+        if entry.dtype != Dtype::F32 {
+            return Err(TensorError::Dtype {
+                file: self.label.clone(),
+                name: name.to_owned(),
+                found: format!("{:?}", entry.dtype),
+                expected: "F32",
+            });
+        }
+        if let Some(copy) = self.realigned.get(name) {
+            return Ok(copy);
+        }
+        let data = &self.bytes.as_slice()[entry.start..entry.end];
+        bytemuck::try_cast_slice(data).map_err(|error| TensorError::Format {
+            file: self.label.clone(),
+            message: error.to_string(),
+        })
+    }
+
+    /// Checks that the file holds exactly `specs`, each f32 and of its shape.
+    pub fn check_layout(&self, specs: &[TensorSpec]) -> Result<(), TensorError> {
+        let file = || self.label.clone();
+        for spec in specs {
+            let entry = self.entry(&spec.name)?;
+            if entry.dtype != Dtype::F32 {
+                return Err(TensorError::Dtype {
+                    file: file(),
+                    name: spec.name.clone(),
+                    found: format!("{:?}", entry.dtype),
+                    expected: "F32",
+                });
+            }
+            if entry.shape != spec.shape {
+                return Err(TensorError::Shape {
+                    file: file(),
+                    name: spec.name.clone(),
+                    found: entry.shape.clone(),
+                    expected: spec.shape.clone(),
+                });
+            }
+        }
+        if self.entries.len() != specs.len() {
+            let known: std::collections::BTreeSet<&str> =
+                specs.iter().map(|spec| spec.name.as_str()).collect();
+            if let Some(name) = self.names().find(|name| !known.contains(name)) {
+                return Err(TensorError::Unexpected {
+                    file: file(),
+                    name: name.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that no f32 element is NaN or infinite, by exponent bits.
+    pub fn check_finite(&self) -> Result<(), TensorError> {
+        for (name, entry) in &self.entries {
+            if entry.dtype != Dtype::F32 {
+                continue;
+            }
+            let values = self.tensor(name)?;
+            if let Some(index) = first_not_finite(values) {
+                return Err(TensorError::NotFinite {
+                    file: self.label.clone(),
+                    name: name.clone(),
+                    index,
+                    value: values[index],
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors `specs` of this file as a source, in that order.
+    pub fn in_order<'a>(&'a self, specs: &'a [TensorSpec]) -> impl TensorSource + 'a {
+        Ordered { file: self, specs }
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, TensorError> {
+        self.entries.get(name).ok_or_else(|| TensorError::Missing {
+            file: self.label.clone(),
+            name: name.to_owned(),
+        })
+    }
+}
+
+struct Ordered<'a> {
+    file: &'a TensorFile,
+    specs: &'a [TensorSpec],
+}
+
+impl TensorSource for Ordered<'_> {
+    fn specs(&self) -> Vec<TensorSpec> {
+        self.specs.to_vec()
+    }
+
+    fn write_f32(
+        &self,
+        name: &str,
+        sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        sink(
+            self.file
+                .tensor(name)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
+        )
+    }
+}
+
+/// Index of the first element whose exponent bits are all set. Blocks keep the search free of branches, which the compiler turns into vector code.
+fn first_not_finite(values: &[f32]) -> Option<usize> {
+    const EXPONENT: u32 = 0x7f80_0000;
+    let bad = |value: &f32| value.to_bits() & EXPONENT == EXPONENT;
+    let block = 4096;
+    let start = values
+        .chunks(block)
+        .position(|chunk| chunk.iter().fold(false, |any, value| any | bad(value)))?
+        * block;
+    values[start..]
+        .iter()
+        .position(bad)
+        .map(|index| start + index)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn map(path: &Path) -> io::Result<Bytes> {
+    let file = File::open(path)?;
+    // SAFETY: the map is read-only and lives as long as the tensors that borrow from it. Another process could still change or cut the file while it is mapped; every writer of this project
+    // writes to a new file and renames it, so none does.
+    let map = unsafe { memmap2::Mmap::map(&file) }?;
+    Ok(Bytes::Mapped(map))
+}
+
+#[cfg(target_arch = "wasm32")]
+fn map(path: &Path) -> io::Result<Bytes> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(Bytes::Owned(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::safetensors_writer::write_safetensors;
+    use crate::tensor::MemoryTensors;
+
+    fn sample() -> (Vec<TensorSpec>, Vec<u8>) {
+        let mut tensors = MemoryTensors::new();
+        tensors.push(TensorSpec::new("w", [2, 2]), vec![1.0, 2.0, 3.0, 4.0]);
+        tensors.push(TensorSpec::new("b", [2]), vec![0.5, -0.5]);
+        let mut bytes = Vec::new();
+        write_safetensors(&tensors, &[("format", "pt")], &mut bytes, None).unwrap();
+        (tensors.specs(), bytes)
+    }
+
+    #[test]
+    fn reads_what_was_written() {
+        let (specs, bytes) = sample();
+        let file = TensorFile::from_bytes("memory", bytes).unwrap();
+        file.check_layout(&specs).unwrap();
+        file.check_finite().unwrap();
+        assert_eq!(file.tensor("w").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(file.metadata("format"), Some("pt"));
+        assert_eq!(
+            crate::model_id::model_id(&file.in_order(&specs))
+                .unwrap()
+                .len(),
+            64
+        );
+    }
+
+    #[test]
+    fn unaligned_tensors_are_copied() {
+        // A header of odd length moves the data to an odd address: another writer may leave out the padding.
+        let (specs, bytes) = sample();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        for pad in 1..4 {
+            let mut moved = ((length + pad) as u64).to_le_bytes().to_vec();
+            moved.extend(&bytes[8..8 + length]);
+            moved.extend(std::iter::repeat_n(b' ', pad));
+            moved.extend(&bytes[8 + length..]);
+            let file = TensorFile::from_bytes("moved", moved).unwrap();
+            file.check_layout(&specs).unwrap();
+            assert_eq!(file.tensor("w").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+            assert_eq!(file.tensor("b").unwrap(), [0.5, -0.5]);
+        }
+    }
+
+    #[test]
+    fn layout_errors_name_the_tensor() {
+        let (specs, bytes) = sample();
+        let file = TensorFile::from_bytes("m.safetensors", bytes).unwrap();
+        let error = |specs: &[TensorSpec]| file.check_layout(specs).unwrap_err().to_string();
+        let mut more = specs.clone();
+        more.push(TensorSpec::new("u", [1]));
+        assert_eq!(error(&more), "m.safetensors: the tensor `u` is missing");
+        assert_eq!(
+            error(&specs[1..]),
+            "m.safetensors: the tensor `w` does not belong to this model"
+        );
+        let other = [TensorSpec::new("w", [4]), specs[1].clone()];
+        assert_eq!(
+            error(&other),
+            "m.safetensors: the tensor `w` has the shape [2, 2], the configuration asks for [4]"
+        );
+    }
+
+    #[test]
+    fn not_finite_values_are_found_wherever_they_are() {
+        for value in [
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::from_bits(0xffff_ffff),
+        ] {
+            for index in [0, 4095, 4096, 9999] {
+                let mut values = vec![f32::MAX; 10_000];
+                values[index] = value;
+                assert_eq!(first_not_finite(&values), Some(index));
+            }
+        }
+        assert_eq!(
+            first_not_finite(&[f32::MAX, f32::MIN, 0.0, f32::MIN_POSITIVE]),
+            None
+        );
+        let mut tensors = MemoryTensors::new();
+        tensors.push(
+            TensorSpec::new("blocks.0.ln1.weight", [2]),
+            vec![0.0, f32::NEG_INFINITY],
+        );
+        let mut bytes = Vec::new();
+        write_safetensors(&tensors, &[], &mut bytes, None).unwrap();
+        let message = TensorFile::from_bytes("m", bytes)
+            .unwrap()
+            .check_finite()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.starts_with("m: the tensor `blocks.0.ln1.weight` holds -inf at element 1"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn empty_and_absent_files_are_explained() {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let message = TensorFile::open(empty.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("is not a whole safetensors file"),
+            "{message}"
+        );
+        assert!(
+            TensorFile::open(Path::new("no/such/file"))
+                .unwrap_err()
+                .to_string()
+                .starts_with("no/such/file: ")
+        );
+        assert!(
+            TensorFile::open(&std::env::temp_dir())
+                .unwrap_err()
+                .to_string()
+                .contains("not a file")
+        );
+    }
+}
