@@ -40,6 +40,11 @@ pub const GRAD_ROWS: usize = 5;
 pub const STATE_ROWS: usize = 3;
 
 impl WkvDims {
+    /// Elements of `wu`: `2·C`.
+    pub fn wu_len(&self) -> Result<usize, KernelError> {
+        self.elements(Some(2))
+    }
+
     /// Elements of k, v: `N·C`.
     pub fn rows_len(&self) -> Result<usize, KernelError> {
         self.elements(Some(self.n))

@@ -4,6 +4,7 @@
 //! and inference run, vectorised over channels and parallel over (sequence × block of channels). Its result does not depend on
 //! the number of threads nor on how channels fall into blocks: every channel is computed by the same operations in the same order.
 
+mod blocks;
 mod exp;
 mod simd;
 mod wkv_backward;
