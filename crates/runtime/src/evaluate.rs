@@ -1,0 +1,137 @@
+//! How well a model predicts a text.
+
+use crate::{Model, RuntimeError, Session};
+use ptbr_tokenizer::{TokenId, Tokenizer};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// How well a model predicts a text. The loss is a mean over tokens; bits per byte do not depend on the tokenizer and compare across models.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct EvalMetrics {
+    /// Mean negative log-likelihood in nats a token.
+    pub loss: f64,
+    /// `e^loss`.
+    pub perplexity: f64,
+    /// Negative log-likelihood in bits, all tokens together, over the bytes of UTF-8 that the predicted tokens stand for.
+    pub bits_per_byte: f64,
+    /// Share of tokens that were the most likely one (the lowest id among equals).
+    pub accuracy: f64,
+    /// Tokens predicted: all but the first.
+    pub tokens: u64,
+}
+
+/// Predicts every token of `tokens` but the first, once, each from all before it: one session reads the whole, carrying its state.
+///
+/// Nothing happens at document boundaries: the state is carried over them, and the tokens that mark them ([EOS], [BOS]) are predicted like others. Special
+/// tokens cost bits and stand for zero bytes, so they raise bits per byte slightly: it is the price of the text with its divisions.
+///
+/// `progress(done, total)` is called after each token; [`ControlFlow::Break`] ends with [`RuntimeError::Stopped`].
+///
+/// Fails with [`RuntimeError::NoTokenizer`] (bytes are counted by it), [`RuntimeError::TokenOutOfRange`], [`RuntimeError::NothingToEvaluate`], and
+/// [`RuntimeError::Logits`] when a loss is not finite.
+pub fn evaluate(
+    model: &Arc<Model>,
+    tokens: &[TokenId],
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<EvalMetrics, RuntimeError> {
+    let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
+    let (inputs, targets) = match tokens {
+        [inputs @ .., _] if !inputs.is_empty() => (inputs, &tokens[1..]),
+        _ => {
+            return Err(RuntimeError::NothingToEvaluate {
+                tokens: tokens.len(),
+            });
+        }
+    };
+    let bytes: u64 = targets
+        .iter()
+        .filter_map(|&token| tokenizer.token_bytes(token))
+        .map(|bytes| bytes.len() as u64)
+        .sum();
+    if bytes == 0 {
+        return Err(RuntimeError::NothingToEvaluate {
+            tokens: tokens.len(),
+        });
+    }
+    let vocab_size = model.config().vocab_size();
+    if let Some(index) = tokens
+        .iter()
+        .position(|&token| usize::from(token) >= vocab_size)
+    {
+        return Err(RuntimeError::TokenOutOfRange {
+            token: tokens[index],
+            index,
+            vocab_size,
+        });
+    }
+    let total = targets.len() as u64;
+    let (mut nats, mut right, mut failed) = (0.0f64, 0u64, None);
+    let mut exponentials = Vec::new();
+    let mut session = Session::new(Arc::clone(model));
+    let read = session.prefill_all(inputs, &mut |index, logits| {
+        let target = targets[index];
+        let (loss, best) = cross_entropy(logits, usize::from(target), &mut exponentials);
+        if !loss.is_finite() {
+            failed = Some(RuntimeError::Logits {
+                token: target,
+                value: logits[usize::from(target)],
+            });
+            return ControlFlow::Break(());
+        }
+        nats += loss;
+        right += u64::from(best == usize::from(target));
+        progress(index as u64 + 1, total)
+    });
+    match failed {
+        Some(error) => return Err(error),
+        None => read?,
+    }
+    let loss = nats / total as f64;
+    Ok(EvalMetrics {
+        loss,
+        perplexity: loss.exp(),
+        bits_per_byte: nats / std::f64::consts::LN_2 / bytes as f64,
+        accuracy: right as f64 / total as f64,
+        tokens: total,
+    })
+}
+
+/// `−log softmax(logits)[target]`, and the id of the largest logit (the lowest among equals).
+fn cross_entropy(logits: &[f32], target: usize, exponentials: &mut Vec<f32>) -> (f64, usize) {
+    let (best, max) = logits
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (id, &logit)| {
+            if logit > best.1 { (id, logit) } else { best }
+        });
+    exponentials.clear();
+    exponentials.extend(logits.iter().map(|logit| logit - max));
+    ptbr_kernels::cpu::exp_f32(exponentials);
+    // Each exponential has f32's precision; their sum must not lose it over 65,536 of them.
+    let sum: f64 = exponentials.iter().map(|&e| f64::from(e)).sum();
+    (sum.ln() + f64::from(max) - f64::from(logits[target]), best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cross_entropy_of_known_logits() {
+        let logits = [1.0f32, 3.0, -2.0, 3.0];
+        let sum: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+        for (target, &logit) in logits.iter().enumerate() {
+            let (loss, best) = cross_entropy(&logits, target, &mut Vec::new());
+            assert!(
+                (loss - (sum.ln() - f64::from(logit))).abs() < 1e-7,
+                "target {target}: {loss}"
+            );
+            assert_eq!(best, 1);
+        }
+        assert!(
+            cross_entropy(&[f32::NAN, 1.0], 1, &mut Vec::new())
+                .0
+                .is_nan()
+        );
+    }
+}

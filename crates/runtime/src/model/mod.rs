@@ -1,0 +1,162 @@
+//! A loaded model: weights, configuration, tokenizer.
+
+pub(crate) mod rwkv4;
+mod weights;
+
+use crate::engine::cpu::Isa;
+use crate::engine::cpu::rwkv4::Forward;
+use crate::{RuntimeError, RwkvState, StateSpec};
+use ptbr_model::{
+    ArchConfig, ModelError, ModelSource, SkippedCheckpoint, TensorFile, TensorSource,
+    write_safetensors,
+};
+use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
+use rwkv4::Rwkv4Weights;
+use std::path::Path;
+use std::sync::Arc;
+pub(crate) use weights::{Matrix, Weights};
+
+/// A loaded model. It never changes, so any number of sessions on any threads share one.
+#[derive(Debug)]
+pub struct Model {
+    config: ArchConfig,
+    model_id: Arc<str>,
+    tokenizer: Option<BpeTokenizer>,
+    weights: Weights,
+    layers: Rwkv4Weights,
+    state_spec: Arc<StateSpec>,
+    isa: Isa,
+}
+
+impl Model {
+    /// Loads a checkpoint folder, a training output folder (its latest undamaged checkpoint; see [`Model::skipped`]) or a model file.
+    ///
+    /// Matrices are mapped, not copied. Fails when anything about the files is not as it should be: see `ptbr_model::ModelSource::open`.
+    pub fn load(path: &Path) -> Result<Arc<Self>, RuntimeError> {
+        Self::from_source(ModelSource::open(path)?, None)
+    }
+
+    /// Loads a model that is to be used with another tokenizer than the one it carries, or carries none.
+    pub fn load_with_tokenizer(
+        path: &Path,
+        tokenizer: BpeTokenizer,
+    ) -> Result<Arc<Self>, RuntimeError> {
+        Self::from_source(ModelSource::open(path)?, Some(tokenizer))
+    }
+
+    /// Loads a model file that is already in memory (embedded in a program, or downloaded by a page); `label` names it in messages.
+    pub fn from_bytes(label: &str, bytes: Vec<u8>) -> Result<Arc<Self>, RuntimeError> {
+        Self::from_source(ModelSource::from_bytes(label, bytes)?, None)
+    }
+
+    /// Copies a model out of whatever holds its tensors, a trainer for instance. They must be those of `config`, and finite.
+    pub fn from_tensors(
+        config: ArchConfig,
+        tensors: &dyn TensorSource,
+        tokenizer: Option<BpeTokenizer>,
+    ) -> Result<Arc<Self>, RuntimeError> {
+        const LABEL: &str = "the model in memory";
+        config.validate().map_err(|source| ModelError::Config {
+            file: LABEL.to_owned(),
+            source,
+        })?;
+        let io = |source| ModelError::Io {
+            path: LABEL.into(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        write_safetensors(tensors, &[], &mut bytes, None).map_err(io)?;
+        let file = TensorFile::from_bytes(LABEL, bytes).map_err(ModelError::from)?;
+        let specs = config.tensor_specs();
+        file.check_layout(&specs).map_err(ModelError::from)?;
+        file.check_finite().map_err(ModelError::from)?;
+        let model_id = ptbr_model::model_id(&file.in_order(&specs)).map_err(io)?;
+        Self::new(config, &model_id, tokenizer, Weights::from_file(file))
+    }
+
+    fn from_source(
+        source: ModelSource,
+        tokenizer: Option<BpeTokenizer>,
+    ) -> Result<Arc<Self>, RuntimeError> {
+        let tokenizer = match (tokenizer, source.tokenizer_json()) {
+            (Some(tokenizer), _) => Some(tokenizer),
+            (None, Some(json)) => Some(BpeTokenizer::from_json(json.as_bytes())?),
+            (None, None) => None,
+        };
+        let (config, model_id) = (source.config().clone(), source.model_id().to_owned());
+        Self::new(config, &model_id, tokenizer, Weights::from_source(source))
+    }
+
+    fn new(
+        config: ArchConfig,
+        model_id: &str,
+        tokenizer: Option<BpeTokenizer>,
+        weights: Weights,
+    ) -> Result<Arc<Self>, RuntimeError> {
+        if let Some(tokenizer) = tokenizer
+            .as_ref()
+            .filter(|tokenizer| tokenizer.vocab_size() > config.vocab_size())
+        {
+            return Err(RuntimeError::TokenizerMismatch {
+                tokenizer: tokenizer.vocab_size(),
+                model: config.vocab_size(),
+            });
+        }
+        let layers = match &config {
+            ArchConfig::Rwkv4(config) => Rwkv4Weights::new(config, &weights)?,
+            other => return Err(RuntimeError::Architecture { name: other.name() }),
+        };
+        let state_spec = Arc::new(StateSpec::new(&config)?);
+        Ok(Arc::new(Self {
+            config,
+            model_id: model_id.into(),
+            tokenizer,
+            weights,
+            layers,
+            state_spec,
+            isa: Isa::detect(),
+        }))
+    }
+
+    /// Architecture and sizes.
+    pub fn config(&self) -> &ArchConfig {
+        &self.config
+    }
+
+    /// The tokenizer, where the model carries one.
+    pub fn tokenizer(&self) -> Option<&BpeTokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// Id of the f32 weights: 64 hexadecimal digits. States and adapters name it.
+    pub fn model_id(&self) -> &str {
+        &self.model_id
+    }
+
+    /// Newer checkpoints that were passed over because they are damaged, for the caller to report.
+    pub fn skipped(&self) -> &[SkippedCheckpoint] {
+        self.weights.skipped()
+    }
+
+    /// What a session's state consists of.
+    pub fn state_spec(&self) -> &StateSpec {
+        &self.state_spec
+    }
+
+    /// The instructions that the CPU engine uses on this machine.
+    pub fn instruction_set(&self) -> Isa {
+        self.isa
+    }
+
+    pub(crate) fn initial_state(&self) -> RwkvState {
+        RwkvState::new(Arc::clone(&self.state_spec), Arc::clone(&self.model_id))
+    }
+
+    pub(crate) fn forward(&self) -> Forward<'_> {
+        Forward {
+            isa: self.isa,
+            weights: &self.weights,
+            model: &self.layers,
+        }
+    }
+}
