@@ -1,0 +1,18 @@
+//! ptbr-corpus: from raw text and wiki dumps to clean documents.
+//!
+//! - [`process_wiki`]: a MediaWiki dump to JSON lines. Inside: [`open_dump`] (decompression) → [`WikiStreamParser`] (XML to pages) →
+//!   [`WikiCleaner`] (wikitext to text).
+//! - [`read_documents`]: JSON lines, plain text and folders of both as a stream of [`Document`]s.
+
+mod document;
+mod dump;
+mod error;
+mod output;
+mod process;
+mod wikitext;
+
+pub use document::{Document, Documents, MAX_LINE_BYTES, read_documents};
+pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
+pub use error::{CorpusError, Stop};
+pub use process::{WikiDrops, WikiOptions, WikiProgress, WikiSummary, process_wiki};
+pub use wikitext::{CleanOutcome, WikiCleaner, WikiNames};

@@ -1,0 +1,628 @@
+//! First pass: one walk over the markup with an explicit stack.
+//!
+//! Every construct that is open owns a frame; its content is written to the output as it comes, and when it closes, the frame knows where its
+//! output began and replaces it by what it shows. A construct that never closes gives its text back. Nothing is read twice, so the time is linear
+//! in the input; the stack has a fixed depth, past which openings are only counted, so memory is bounded too.
+
+use super::entities;
+use super::names::WikiNames;
+
+/// The rest of the line is a heading; the next byte is its level, `1` to `6`.
+pub(super) const HEADING: u8 = 1;
+/// The rest of the line is a list item; the next byte is its kind, one of `*#;:`.
+pub(super) const LIST: u8 = 2;
+/// Something was left out here that may or may not have been part of a sentence.
+pub(super) const SOFT_HOLE: u8 = 3;
+/// Something was left out here that surely was part of a sentence.
+pub(super) const HARD_HOLE: u8 = 4;
+/// The line is a piece of a table.
+pub(super) const TABLE_LINE: u8 = 5;
+/// A line end that is to be kept, as in a poem.
+pub(super) const LINE_BREAK: u8 = 6;
+
+/// Constructs open at a time. Past it openings are counted and their marks dropped.
+pub(super) const MAX_DEPTH: usize = 64;
+/// Arguments told apart per template; the rest belongs to the last one.
+pub(super) const MAX_ARGS: usize = 48;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `{{` or `{{{`: `count` braces not yet closed.
+    Brace { count: usize },
+    /// `[[`
+    Link,
+    /// `[http://…`
+    External,
+    /// `{|`
+    Table,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    /// Where its content begins in the output.
+    pub(super) start: usize,
+    /// Index of its first argument in `args`.
+    pub(super) args: usize,
+    /// Where ordinary text begins again in the output, should it never be closed.
+    pub(super) recovery: Option<usize>,
+    /// Opened at the start of a line.
+    pub(super) at_line_start: bool,
+}
+
+/// Bytes that end a run of plain text.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 0x20 {
+        table[b] = true;
+        b += 1;
+    }
+    let marks = b"<{}[]|&'_:\x7F\xC2\xE2\xEF";
+    let mut n = 0;
+    while n < marks.len() {
+        table[marks[n] as usize] = true;
+        n += 1;
+    }
+    table
+};
+
+/// The state of the first pass; buffers are kept from page to page.
+#[derive(Debug, Default)]
+pub(super) struct Scanner {
+    pub(super) out: Vec<u8>,
+    pub(super) frames: Vec<Frame>,
+    /// Output positions at which arguments begin, for all frames.
+    pub(super) args: Vec<usize>,
+    pub(super) rendered: Vec<u8>,
+    pub(super) name: String,
+    pub(super) title: String,
+    /// Frames of each kind now open: braces, links, tables.
+    braces: usize,
+    links: usize,
+    tables: usize,
+    /// Openings past the depth limit: braces, links, tables.
+    lost_braces: usize,
+    lost_links: usize,
+    lost_tables: usize,
+    bold: bool,
+    pub(super) poems: usize,
+    pub(super) sup: Option<usize>,
+    /// Bit per tag: no closing tag of this kind from here to the end of the page.
+    pub(super) no_close: u64,
+    pub(super) disambiguation: bool,
+    pub(super) steps: u64,
+}
+
+impl Scanner {
+    fn reset(&mut self, title: &str) {
+        self.out.clear();
+        self.frames.clear();
+        self.args.clear();
+        self.title.clear();
+        self.title.push_str(title);
+        (self.braces, self.links, self.tables) = (0, 0, 0);
+        (self.lost_braces, self.lost_links, self.lost_tables) = (0, 0, 0);
+        self.bold = false;
+        self.poems = 0;
+        self.sup = None;
+        self.no_close = 0;
+        self.disambiguation = false;
+        self.steps = 0;
+    }
+
+    /// Scans one page; the result is in `out`.
+    pub(super) fn scan(&mut self, names: &WikiNames, title: &str, text: &str) {
+        self.reset(title);
+        let src = text.as_bytes();
+        self.steps += src.len() as u64;
+        let mut i = self.line_start(src, 0);
+        while i < src.len() {
+            let run = i;
+            while i < src.len() && !SPECIAL[src[i] as usize] {
+                i += 1;
+            }
+            self.out.extend_from_slice(&src[run..i]);
+            let Some(&byte) = src.get(i) else { break };
+            i = match byte {
+                b'\n' => self.newline(names, src, i),
+                b'<' => self.angle(src, i),
+                b'{' => self.brace_open(src, i),
+                b'}' => self.brace_close(names, src, i),
+                b'[' => self.bracket_open(src, i),
+                b']' => self.bracket_close(names, src, i),
+                b'|' => self.pipe(i),
+                b'&' => self.ampersand(src, i),
+                b'\'' => self.apostrophe(src, i),
+                b'_' => self.underscore(src, i),
+                b':' => self.colon(src, i),
+                b'\t' => {
+                    self.out.push(b' ');
+                    i + 1
+                }
+                0xC2 | 0xE2 | 0xEF => self.wide(text, i),
+                _ => i + 1,
+            };
+        }
+        self.finish(names);
+    }
+
+    fn run_length(src: &[u8], at: usize) -> usize {
+        let byte = src[at];
+        src[at..].iter().take_while(|b| **b == byte).count()
+    }
+
+    fn wide(&mut self, text: &str, i: usize) -> usize {
+        let Some(c) = text.get(i..).and_then(|t| t.chars().next()) else {
+            return i + 1;
+        };
+        entities::push_char(&mut self.out, c);
+        i + c.len_utf8()
+    }
+
+    fn ampersand(&mut self, src: &[u8], i: usize) -> usize {
+        match entities::decode(src, i) {
+            Some((c, next)) => {
+                entities::push_char(&mut self.out, c);
+                next
+            }
+            None => {
+                self.out.push(b'&');
+                i + 1
+            }
+        }
+    }
+
+    /// Bold and italic marks go; an apostrophe before bold, as in `d'''Artagnan'''`, stays.
+    fn apostrophe(&mut self, src: &[u8], i: usize) -> usize {
+        let run = Self::run_length(src, i);
+        match run {
+            1 => self.out.push(b'\''),
+            2 => {}
+            3 if !self.bold && self.ends_with_single_letter() => self.out.push(b'\''),
+            _ => {
+                if run == 4 && !self.bold {
+                    self.out.push(b'\'');
+                }
+                self.bold = !self.bold;
+            }
+        }
+        i + run
+    }
+
+    /// Whether the output ends in a word of one letter that elides, as French and Italian names have it.
+    fn ends_with_single_letter(&self) -> bool {
+        let mut end = self.out.iter().rev();
+        let letter = end.next().is_some_and(|b| b"dDlLcCnNsSjJ".contains(b));
+        letter
+            && end
+                .next()
+                .is_none_or(|b| !b.is_ascii_alphanumeric() && *b < 0x80)
+    }
+
+    /// `__SEMTDC__`, `__NÃOEDITARSEÇÃO__`: two underscores, capitals, two underscores.
+    fn underscore(&mut self, src: &[u8], i: usize) -> usize {
+        const LONGEST: usize = 48;
+        if src.get(i + 1) == Some(&b'_') {
+            let window = &src[i + 2..src.len().min(i + 2 + LONGEST)];
+            let word = window.split(|b| *b == b'_').next().unwrap_or(&[]);
+            self.steps += word.len() as u64;
+            let closed = window.get(word.len()..word.len() + 2) == Some(b"__");
+            let capitals = std::str::from_utf8(word)
+                .is_ok_and(|w| !w.is_empty() && w.chars().all(char::is_uppercase));
+            if closed && capitals {
+                return i + 2 + word.len() + 2;
+            }
+        }
+        self.out.push(b'_');
+        i + 1
+    }
+
+    /// A bare address leaves a hole; any other colon is text.
+    fn colon(&mut self, src: &[u8], i: usize) -> usize {
+        if src[i + 1..].starts_with(b"//") {
+            for scheme in [&b"https"[..], b"http", b"ftp"] {
+                if self.out.ends_with(scheme) {
+                    self.out.truncate(self.out.len() - scheme.len());
+                    self.out.push(SOFT_HOLE);
+                    let end = Self::address_end(src, i);
+                    // The stop at the end of a sentence is not part of the address.
+                    return if src[end - 1] == b'.' || src[end - 1] == b',' {
+                        end - 1
+                    } else {
+                        end
+                    };
+                }
+            }
+        }
+        self.out.push(b':');
+        i + 1
+    }
+
+    fn address_end(src: &[u8], from: usize) -> usize {
+        let stop = |b: &u8| *b <= b' ' || b"[]<>{}|\"".contains(b);
+        from + src[from..]
+            .iter()
+            .position(stop)
+            .unwrap_or(src.len() - from)
+    }
+
+    // ---- frames -------------------------------------------------------------------------------------------------------------------------
+
+    fn push_frame(&mut self, kind: Kind, at_line_start: bool) -> bool {
+        if self.frames.len() >= MAX_DEPTH {
+            match kind {
+                Kind::Brace { count } => self.lost_braces += count,
+                Kind::Link => self.lost_links += 1,
+                Kind::Table => self.lost_tables += 1,
+                Kind::External => {}
+            }
+            return false;
+        }
+        match kind {
+            Kind::Brace { .. } => self.braces += 1,
+            Kind::Link => self.links += 1,
+            Kind::Table => self.tables += 1,
+            Kind::External => {}
+        }
+        self.frames.push(Frame {
+            kind,
+            start: self.out.len(),
+            args: self.args.len(),
+            recovery: None,
+            at_line_start,
+        });
+        true
+    }
+
+    fn pop_frame(&mut self) {
+        if let Some(frame) = self.frames.pop() {
+            self.args.truncate(frame.args);
+            match frame.kind {
+                Kind::Brace { .. } => self.braces -= 1,
+                Kind::Link => self.links -= 1,
+                Kind::Table => self.tables -= 1,
+                Kind::External => {}
+            }
+        }
+    }
+
+    fn pipe(&mut self, i: usize) -> usize {
+        match self.frames.last() {
+            Some(Frame {
+                kind: Kind::Brace { .. } | Kind::Link,
+                args,
+                ..
+            }) => {
+                if self.args.len() - args < MAX_ARGS {
+                    self.args.push(self.out.len());
+                } else {
+                    self.out.push(b'|');
+                }
+            }
+            _ => self.out.push(b'|'),
+        }
+        i + 1
+    }
+
+    fn brace_open(&mut self, src: &[u8], i: usize) -> usize {
+        let count = Self::run_length(src, i);
+        if count == 1 {
+            self.out.push(b'{');
+        } else {
+            let at_line_start = matches!(self.out.last(), None | Some(b'\n'));
+            self.push_frame(Kind::Brace { count }, at_line_start);
+        }
+        i + count
+    }
+
+    fn brace_close(&mut self, names: &WikiNames, src: &[u8], i: usize) -> usize {
+        let run = Self::run_length(src, i);
+        let mut left = run;
+        let lost = self.lost_braces.min(left);
+        self.lost_braces -= lost;
+        left -= lost;
+        while left >= 2 && self.braces > 0 {
+            self.close_down_to_brace(names);
+            let Some(frame) = self.frames.last().copied() else {
+                break;
+            };
+            let Kind::Brace { count } = frame.kind else {
+                break;
+            };
+            let taken = if left >= 3 && count >= 3 { 3 } else { 2 };
+            left -= taken;
+            self.steps += 1;
+            let after = src.get(i + run).copied();
+            if taken == 3 {
+                self.render_parameter(&frame)
+            } else {
+                self.render_template(names, &frame, after)
+            }
+            // What is left of the run of opening braces now holds the result as its content.
+            match count - taken {
+                0 | 1 => self.pop_frame(),
+                rest => {
+                    self.args.truncate(frame.args);
+                    if let Some(top) = self.frames.last_mut() {
+                        top.kind = Kind::Brace { count: rest };
+                    }
+                }
+            }
+        }
+        if left == 1 {
+            self.out.push(b'}');
+        }
+        i + run
+    }
+
+    /// Ends links and tables that were opened inside the innermost template and not closed there.
+    fn close_down_to_brace(&mut self, names: &WikiNames) {
+        while let Some(frame) = self.frames.last().copied() {
+            match frame.kind {
+                Kind::Brace { .. } => return,
+                Kind::Link => self.close_link(names),
+                Kind::External => self.pop_frame(),
+                Kind::Table => {
+                    self.out.truncate(frame.start);
+                    self.pop_frame();
+                }
+            }
+        }
+    }
+
+    // ---- links --------------------------------------------------------------------------------------------------------------------------
+
+    fn bracket_open(&mut self, src: &[u8], i: usize) -> usize {
+        let run = Self::run_length(src, i);
+        if run == 1 {
+            let rest = &src[i + 1..];
+            let address = [
+                &b"http://"[..],
+                b"https://",
+                b"ftp://",
+                b"//",
+                b"mailto:",
+                b"news:",
+                b"irc://",
+            ]
+            .iter()
+            .any(|scheme| {
+                rest.len() >= scheme.len() && rest[..scheme.len()].eq_ignore_ascii_case(scheme)
+            });
+            if !address {
+                self.out.push(b'[');
+                return i + 1;
+            }
+            let end = Self::address_end(src, i + 1);
+            self.push_frame(Kind::External, false);
+            return end;
+        }
+        if run == 3 {
+            self.out.push(b'[');
+        }
+        self.push_frame(Kind::Link, false);
+        i + run
+    }
+
+    fn bracket_close(&mut self, names: &WikiNames, src: &[u8], i: usize) -> usize {
+        let run = Self::run_length(src, i);
+        let top = self.frames.last().map(|f| f.kind);
+        if top == Some(Kind::External) {
+            self.pop_frame();
+            return i + 1;
+        }
+        if run == 1 {
+            self.out.push(b']');
+            return i + 1;
+        }
+        if self.lost_links > 0 {
+            self.lost_links -= 1;
+        } else if top == Some(Kind::Link) {
+            self.close_link(names);
+        }
+        // After four and more brackets nothing is owed to the fifth.
+        if run >= 4 && self.links == 0 {
+            i + run
+        } else {
+            i + 2
+        }
+    }
+
+    // ---- lines --------------------------------------------------------------------------------------------------------------------------
+
+    fn newline(&mut self, names: &WikiNames, src: &[u8], i: usize) -> usize {
+        let blank = src[i + 1..]
+            .iter()
+            .find(|b| !matches!(b, b' ' | b'\t' | b'\r'))
+            .is_none_or(|b| *b == b'\n');
+        // Links do not reach over a line end before their first pipe, nor over a blank line.
+        while let Some(frame) = self.frames.last().copied() {
+            match frame.kind {
+                Kind::External => self.pop_frame(),
+                Kind::Link if blank || self.args.len() == frame.args => self.close_link(names),
+                _ => break,
+            }
+        }
+        self.bold = false;
+        if self.poems > 0 {
+            self.out.push(LINE_BREAK);
+        }
+        self.out.push(b'\n');
+        self.line_start(src, i + 1)
+    }
+
+    /// Looks at what a line begins with; gives the position where its text begins.
+    pub(super) fn line_start(&mut self, src: &[u8], mut i: usize) -> usize {
+        let line = i;
+        while matches!(src.get(i), Some(b' ' | b'\t')) {
+            i += 1;
+        }
+        let Some(&first) = src.get(i) else { return i };
+        let second = src.get(i + 1).copied().unwrap_or(b'\n');
+        let indented = i > line;
+        self.note_recovery(first, second);
+        match first {
+            b'=' if !indented => {
+                let level = Self::run_length(src, i);
+                let shown = level.min(6);
+                self.out.extend_from_slice(&[HEADING, b'0' + shown as u8]);
+                i + level
+            }
+            b'*' | b'#' | b';' | b':' if !indented => {
+                let mut last = first;
+                while let Some(b @ (b'*' | b'#' | b';' | b':')) = src.get(i) {
+                    last = *b;
+                    i += 1;
+                }
+                let mut next = i;
+                while src.get(next) == Some(&b' ') {
+                    next += 1;
+                }
+                if src[next..].starts_with(b"{|") {
+                    return self.line_start(src, next);
+                }
+                self.out.extend_from_slice(&[LIST, last]);
+                i
+            }
+            b'{' if second == b'|' && src.get(i + 2) != Some(&b'}') => {
+                self.push_frame(Kind::Table, true);
+                i + 2
+            }
+            b'|' if second == b'}' => self.table_close(src, i),
+            b'|' | b'!' if self.in_table() || (self.frames.is_empty() && first == b'|') => {
+                self.out.push(TABLE_LINE);
+                i + 1
+            }
+            b'-' if second == b'-' && src[i..].starts_with(b"----") => {
+                self.out.push(b'\n');
+                i + Self::run_length(src, i)
+            }
+            _ => i,
+        }
+    }
+
+    fn in_table(&self) -> bool {
+        matches!(
+            self.frames.last(),
+            Some(Frame {
+                kind: Kind::Table,
+                ..
+            })
+        )
+    }
+
+    /// `|}` at the start of a line.
+    fn table_close(&mut self, src: &[u8], i: usize) -> usize {
+        let closing = Self::run_length(src, i + 1);
+        let innermost = self
+            .frames
+            .iter()
+            .rev()
+            .map(|f| f.kind)
+            .find(|k| matches!(k, Kind::Brace { .. } | Kind::Table));
+        // `|}}` is the last, empty argument of a template; after a table's own end, `|}`, a template needs two more braces.
+        let template_end = match innermost {
+            Some(Kind::Brace { .. }) => closing >= 2,
+            Some(_) => closing == 2 && self.braces > 0,
+            None => false,
+        };
+        if self.lost_tables > 0 && !template_end {
+            self.lost_tables -= 1;
+            return i + 2;
+        }
+        if self.tables == 0 || template_end {
+            return i;
+        }
+        while let Some(frame) = self.frames.last().copied() {
+            self.out.truncate(frame.start);
+            self.pop_frame();
+            if frame.kind == Kind::Table {
+                break;
+            }
+        }
+        self.out.push(b'\n');
+        i + 2
+    }
+
+    /// Remembers, for constructs that may never close, where a line of ordinary text or a heading begins.
+    fn note_recovery(&mut self, first: u8, second: u8) {
+        let text = first.is_ascii_alphanumeric()
+            || first >= 0x80
+            || matches!(first, b'=' | b'"' | b'(')
+            || (first == b'\'' && second == b'\'')
+            || (first == b'[' && second == b'[');
+        if !text {
+            return;
+        }
+        let here = self.out.len();
+        for frame in self.frames.iter_mut().rev() {
+            if frame.recovery.is_some() {
+                break;
+            }
+            self.steps += 1;
+            frame.recovery = Some(here);
+        }
+    }
+
+    // ---- the end of the page ------------------------------------------------------------------------------------------------------------
+
+    /// Gives back the text after constructs that were never closed.
+    fn finish(&mut self, names: &WikiNames) {
+        while let Some(Frame {
+            kind: Kind::Link | Kind::External,
+            ..
+        }) = self.frames.last()
+        {
+            self.close_link_or_external(names);
+        }
+        // Frames lie inside one another: the ranges to remove are in order and merge into one pass over the output.
+        let (mut read, mut write) = (0, 0);
+        let end = self.out.len();
+        for at in 0..self.frames.len() {
+            let frame = self.frames[at];
+            let (from, to) = match frame.kind {
+                Kind::Brace { .. } | Kind::Table => (frame.start, frame.recovery.unwrap_or(end)),
+                // The target of a link that never closed.
+                Kind::Link => (
+                    frame.start,
+                    self.args.get(frame.args).copied().unwrap_or(frame.start),
+                ),
+                Kind::External => continue,
+            };
+            if to <= read {
+                continue;
+            }
+            if from > read {
+                self.out.copy_within(read..from, write);
+                write += from - read;
+            }
+            read = to;
+        }
+        if read > 0 {
+            self.steps += (end - read) as u64;
+            self.out.copy_within(read..end, write);
+            self.out.truncate(write + end - read);
+        }
+        self.frames.clear();
+        self.args.clear();
+    }
+
+    fn close_link_or_external(&mut self, names: &WikiNames) {
+        match self.frames.last().map(|f| f.kind) {
+            Some(Kind::Link) => self.close_link(names),
+            _ => self.pop_frame(),
+        }
+    }
+
+    /// Replaces everything from `start` by what is in `rendered`.
+    pub(super) fn replace_from(&mut self, start: usize) {
+        self.steps += self.rendered.len() as u64;
+        self.out.truncate(start);
+        self.out.extend_from_slice(&self.rendered);
+    }
+
+    pub(super) fn leave_frame(&mut self) {
+        self.pop_frame();
+    }
+}
