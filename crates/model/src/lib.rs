@@ -13,6 +13,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("weights are mapped as little-endian f32: this needs a little-endian machine");
 
+mod adapter;
 mod arch;
 mod checkpoint;
 mod digest;
@@ -30,6 +31,10 @@ mod tensor;
 mod tensor_file;
 mod training;
 
+pub use adapter::{
+    Adapter, AdapterConfig, AdapterError, AdapterMatch, AdapterName, LoraModule, read_adapter,
+    write_adapter,
+};
 pub use arch::ArchConfig;
 pub use checkpoint::{
     Checkpoint, CheckpointConfig, CheckpointContents, CheckpointError, FoundCheckpoint,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file being written.
 pub trait StorageFile: Write {
@@ -81,6 +81,63 @@ impl Storage for DiskStorage {
     }
 }
 
+/// Which operation of several failed, and on what.
+#[derive(Debug)]
+pub(crate) struct StorageError {
+    pub action: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl StorageError {
+    pub fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// Gives the finished folder `temporary` its name. A folder that already has it is moved aside first, to `<name>.old-<pid>`, and removed last: it is whole at every moment.
+pub(crate) fn replace_dir(
+    storage: &dyn Storage,
+    temporary: &Path,
+    target: &Path,
+) -> Result<(), StorageError> {
+    let parent = parent_of(target);
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let old = parent.join(format!("{name}.old-{}", std::process::id()));
+    let replaced = target.exists();
+    if replaced {
+        if old.exists() {
+            storage
+                .remove_dir_all(&old)
+                .map_err(StorageError::on("remove", &old))?;
+        }
+        storage
+            .rename(target, &old)
+            .map_err(StorageError::on("rename", target))?;
+    }
+    if let Err(error) = storage.rename(temporary, target) {
+        if replaced {
+            // Best effort; under its other name the old folder is still found.
+            let _ = storage.rename(&old, target);
+        }
+        return Err(StorageError::on("rename", temporary)(error));
+    }
+    storage
+        .sync_dir(parent)
+        .map_err(StorageError::on("sync", parent))?;
+    if replaced {
+        storage
+            .remove_dir_all(&old)
+            .map_err(StorageError::on("remove", &old))?;
+    }
+    Ok(())
+}
+
 /// The folder that holds `path`; the current one when the path is a bare name.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
@@ -90,7 +147,7 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
 }
 
 /// `name.tmp-<pid>` beside `path`: where it is written before it takes its name.
-pub(crate) fn temporary_sibling(path: &Path) -> std::path::PathBuf {
+pub(crate) fn temporary_sibling(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     parent_of(path).join(format!("{name}.tmp-{}", std::process::id()))
 }

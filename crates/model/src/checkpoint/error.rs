@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::find::SkippedCheckpoint;
 use crate::error::{ConfigError, TensorError};
+use crate::storage::StorageError;
 
 /// A checkpoint that cannot be written, read or found.
 #[derive(Debug, Error)]
@@ -93,6 +94,22 @@ impl CheckpointError {
         Self::Damaged {
             path: path.to_owned(),
             reason: reason.into(),
+        }
+    }
+}
+
+impl From<StorageError> for CheckpointError {
+    fn from(
+        StorageError {
+            action,
+            path,
+            source,
+        }: StorageError,
+    ) -> Self {
+        Self::Io {
+            action,
+            path,
+            source,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::digest::hex;
 use crate::model_id::ModelIdHasher;
 use crate::safetensors_writer::{safetensors_len, write_safetensors};
 use crate::storage::{
-    DiskStorage, Storage, StorageFile, parent_of, temporary_sibling, write_atomic,
+    DiskStorage, Storage, StorageFile, replace_dir, temporary_sibling, write_atomic,
 };
 use crate::tensor::{TensorSource, TensorSpec};
 
@@ -73,47 +73,12 @@ pub fn save_checkpoint_with(
         let _ = storage.remove_dir_all(&temporary);
         return Err(error);
     }
-    put_in_place(storage, &temporary, &target)?;
+    replace_dir(storage, &temporary, &target)?;
     let latest = output_dir.join(LATEST_FILE);
     let name = format!("{}\n", checkpoint_name(contents.state.step));
     write_atomic(storage, &latest, name.as_bytes())
         .map_err(CheckpointError::io("write", &latest))?;
     Ok(target)
-}
-
-/// Gives the finished folder `temporary` its name. A folder of that name (the step was saved before) is moved aside first and removed last: as `.old-<pid>` it
-/// is still found by the reader.
-pub(crate) fn put_in_place(
-    storage: &dyn Storage,
-    temporary: &Path,
-    target: &Path,
-) -> Result<(), CheckpointError> {
-    let parent = parent_of(target);
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let old = parent.join(format!("{name}.old-{}", std::process::id()));
-    let replaced = target.exists();
-    if replaced {
-        if old.exists() {
-            storage
-                .remove_dir_all(&old)
-                .map_err(CheckpointError::io("remove", &old))?;
-        }
-        storage
-            .rename(target, &old)
-            .map_err(CheckpointError::io("rename", target))?;
-    }
-    storage
-        .rename(temporary, target)
-        .map_err(CheckpointError::io("rename", temporary))?;
-    storage
-        .sync_dir(parent)
-        .map_err(CheckpointError::io("sync", parent))?;
-    if replaced {
-        storage
-            .remove_dir_all(&old)
-            .map_err(CheckpointError::io("remove", &old))?;
-    }
-    Ok(())
 }
 
 fn write_folder(

@@ -1,0 +1,163 @@
+//! Writing an adapter folder, whole or not at all.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use super::config::{MAX_RANK, PeftConfig};
+use super::names::{hf_module, peft_target};
+use super::{Adapter, AdapterError, CONFIG_FILE, LoraModule, TENSOR_FILE};
+use crate::model_file::DOCUMENT_KEY;
+use crate::safetensors_writer::write_safetensors;
+use crate::storage::{
+    DiskStorage, Storage, StorageError, parent_of, replace_dir, temporary_sibling,
+};
+use crate::tensor::{TensorSource, TensorSpec};
+
+/// Writes `adapter` as the folder `folder`, replacing one that is there.
+///
+/// Errors: a target that is no matrix of the architecture, a rank out of range, values that are fewer or more than the dimensions, and whatever the system refuses.
+pub fn write_adapter(folder: &Path, adapter: &Adapter) -> Result<(), AdapterError> {
+    let content = |reason: String| AdapterError::Content {
+        file: folder.display().to_string(),
+        reason,
+    };
+    let rank = adapter.config.rank;
+    if !(1..=MAX_RANK).contains(&rank) || adapter.modules.is_empty() {
+        return Err(content(format!(
+            "an adapter of rank {rank} with {} targets cannot be written",
+            adapter.modules.len()
+        )));
+    }
+    let mut targets = BTreeSet::new();
+    let mut source = Source {
+        entries: Vec::with_capacity(adapter.modules.len()),
+        rank,
+    };
+    for module in &adapter.modules {
+        let (Some(hf), Some(target)) = (hf_module(&module.target), peft_target(&module.target))
+        else {
+            return Err(AdapterError::NoSuchTarget {
+                target: module.target.clone(),
+            });
+        };
+        let expected = module
+            .in_features
+            .checked_mul(rank)
+            .zip(module.out_features.checked_mul(rank));
+        if expected != Some((module.a.len(), module.b.len())) {
+            return Err(content(format!(
+                "`{}` has {} and {} values, which are not its dimensions",
+                module.target,
+                module.a.len(),
+                module.b.len()
+            )));
+        }
+        targets.insert(target);
+        source
+            .entries
+            .push((format!("base_model.model.{hf}"), module));
+    }
+    source.entries.sort_by(|a, b| a.0.cmp(&b.0));
+    if source.entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(content("a target occurs twice".to_owned()));
+    }
+
+    let config = PeftConfig::new(&adapter.config, targets.into_iter().collect());
+    let mut json =
+        serde_json::to_string_pretty(&config).map_err(|error| content(error.to_string()))?;
+    json.push('\n');
+    let document = adapter
+        .model_id
+        .as_ref()
+        .map(|id| serde_json::json!({ "model_id": id }).to_string());
+    let mut metadata = vec![("format", "pt")];
+    metadata.extend(document.as_deref().map(|document| (DOCUMENT_KEY, document)));
+
+    let storage = DiskStorage;
+    let parent = parent_of(folder);
+    storage
+        .create_dir_all(parent)
+        .map_err(AdapterError::io("create", parent))?;
+    let temporary = temporary_sibling(folder);
+    if temporary.exists() {
+        storage
+            .remove_dir_all(&temporary)
+            .map_err(AdapterError::io("remove", &temporary))?;
+    }
+    let result = write_files(&storage, &temporary, &json, &source, &metadata)
+        .and_then(|()| replace_dir(&storage, &temporary, folder));
+    if result.is_err() {
+        // Best effort; the error is the one to report.
+        let _ = storage.remove_dir_all(&temporary);
+    }
+    Ok(result?)
+}
+
+fn write_files(
+    storage: &dyn Storage,
+    folder: &Path,
+    json: &str,
+    source: &Source<'_>,
+    metadata: &[(&str, &str)],
+) -> Result<(), StorageError> {
+    storage
+        .create_dir_all(folder)
+        .map_err(StorageError::on("create", folder))?;
+    let write = |name: &str, write: &dyn Fn(&mut dyn io::Write) -> io::Result<()>| {
+        let path = folder.join(name);
+        let result = storage.create_file(&path).and_then(|mut file| {
+            write(&mut file)?;
+            file.sync()
+        });
+        result.map_err(StorageError::on("write", &path))
+    };
+    write(CONFIG_FILE, &|out| out.write_all(json.as_bytes()))?;
+    write(TENSOR_FILE, &|out| {
+        write_safetensors(source, metadata, out, None).map(drop)
+    })?;
+    storage
+        .sync_dir(folder)
+        .map_err(StorageError::on("sync", folder))
+}
+
+/// The modules by their names in the file, sorted.
+struct Source<'a> {
+    entries: Vec<(String, &'a LoraModule)>,
+    rank: usize,
+}
+
+impl TensorSource for Source<'_> {
+    fn specs(&self) -> Vec<TensorSpec> {
+        let specs = |(name, module): &(String, &LoraModule)| {
+            let a = TensorSpec::new(
+                format!("{name}.lora_A.weight"),
+                [self.rank, module.in_features],
+            );
+            let b = TensorSpec::new(
+                format!("{name}.lora_B.weight"),
+                [module.out_features, self.rank],
+            );
+            [a, b]
+        };
+        self.entries.iter().flat_map(specs).collect()
+    }
+
+    fn write_f32(
+        &self,
+        name: &str,
+        sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for (module_name, module) in &self.entries {
+            match name.strip_prefix(module_name.as_str()) {
+                Some(".lora_A.weight") => return sink(&module.a),
+                Some(".lora_B.weight") => return sink(&module.b),
+                _ => {}
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no tensor called `{name}`"),
+        ))
+    }
+}
