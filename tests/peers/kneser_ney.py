@@ -17,7 +17,8 @@ tokens seen before the n-gram,
     p(w | h) = max(c(hw) - D(c(hw)), 0) / c(h.)  +  (D1 N1(h.) + D2 N2(h.) + D3 N3+(h.)) / c(h.) * p(w | h without its first token)
 and the uniform distribution 1/V below the single tokens. Per order, from n_i, the number of n-grams with count i:
     Y = n1 / (n1 + 2 n2),  D1 = 1 - 2 Y n2/n1,  D2 = 2 - 3 Y n3/n2,  D3+ = 3 - 4 Y n4/n3
-(where a toy corpus leaves an n_i at zero, the single discount Y, or 0.5, stands for all three). No count is cut off.
+(where a toy corpus leaves an n_i at zero or a D_i outside 0 to i, the single discount Y, or 0.5 without one, stands for all three;
+`discounts` in the output shows which were used). No count is cut off.
 """
 import argparse
 import json
@@ -37,17 +38,22 @@ def ngrams(tokens, order):
     return keys
 
 
+def discounts(n1, n2, n3, n4):
+    """D1, D2, D3+ from the number of n-grams with count 1, 2, 3 and 4."""
+    y = n1 / (n1 + 2 * n2) if n1 and n2 else 0.5
+    if min(n1, n2, n3, n4) > 0:
+        modified = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+        if all(0 <= d <= i for i, d in enumerate(modified, 1)):
+            return modified
+    return (y, y, y)
+
+
 class Level:
     """One order: counts by n-gram; total count and interpolation weight by context."""
 
     def __init__(self, keys, counts):
         self.keys, self.counts = keys, counts.astype(np.float64)
-        n1, n2, n3, n4 = (float((counts == i).sum()) for i in (1, 2, 3, 4))
-        if min(n1, n2, n3, n4) > 0:
-            y = n1 / (n1 + 2 * n2)
-            self.discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-        else:
-            self.discounts = (n1 / (n1 + 2 * n2) if n1 and n2 else 0.5,) * 3
+        self.discounts = discounts(*(int((counts == i).sum()) for i in (1, 2, 3, 4)))
         table = np.array([0.0, *self.discounts])
         self.discounted = self.counts - table[np.minimum(counts, 3)]
         self.contexts, start = np.unique(keys >> np.uint64(BITS), return_index=True)
@@ -129,7 +135,7 @@ def check():
                     packed = packed << BITS | int(token)
                 p = model.probability((np.full(vocab, packed, np.uint64), np.full(vocab, len(context))), words)
                 worst, lowest = max(worst, abs(p.sum() - 1)), min(lowest, p.min())
-            assert worst < 1e-12 and lowest > 0, (vocab, order, worst, lowest)
+            assert worst < 1e-12 and lowest >= 0, (vocab, order, worst, lowest)
             # the vectorised stream against one token at a time, from the definition
             text = rng.integers(0, vocab, 40).astype(np.uint64)
             text[10:30] = tokens[100:120] if count > 200 else tokens[10:30]
@@ -141,18 +147,13 @@ def check():
 
 
 def naive(tokens, vocab, order):
-    """The docstring's formulas in dictionaries, nothing shared with the code above: returns p(context, word)."""
+    """The docstring's formulas in dictionaries, nothing but the discounts shared with the code above: returns p(context, word)."""
     grams, levels = {}, {}
     for i in range(len(tokens) - order + 1):
         gram = tuple(tokens[i : i + order])
         grams[gram] = grams.get(gram, 0) + 1
     for n in range(order, 0, -1):
-        n1, n2, n3, n4 = (sum(c == i for c in grams.values()) for i in (1, 2, 3, 4))
-        if n1 and n2 and n3 and n4:
-            y = n1 / (n1 + 2 * n2)
-            d = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-        else:
-            d = [0] + [n1 / (n1 + 2 * n2) if n1 and n2 else 0.5] * 3
+        d = [0, *discounts(*(sum(c == i for c in grams.values()) for i in (1, 2, 3, 4)))]
         followers, shorter = {}, {}
         for gram, c in grams.items():
             followers.setdefault(gram[:-1], {})[gram[-1]] = c

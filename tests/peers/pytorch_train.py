@@ -7,7 +7,9 @@ Install (Debian 12):  apt-get install python3-torch python3-numpy g++ libopenbla
 
 Speed (tokens a second, median of the steps after warm-up; forward, backward, clipping, AdamW; 2 threads):
     /usr/bin/python3 pytorch_train.py --shape nano|micro|85m [--no-wkv]
-    --no-wkv puts k*v where WKV stands, so that WKV's time is left out.
+    --no-wkv puts k*v where WKV stands, so that WKV's time is left out. The machine must be otherwise idle: OpenMP's threads wait for
+    each other at every operation, so one busy core costs ten times its share. best and worst show it; with --threads 1,
+    tokens_per_cpu_second is a fair figure even then.
 Self-check (WKV gradients against finite differences and the naive definition in f64, reader, first-step loss):
     /usr/bin/python3 pytorch_train.py --check
 Our checkpoint's logits after the last token, as `ptbr-slm logits --json` prints them, or the mean loss over the tokens:
@@ -15,7 +17,8 @@ Our checkpoint's logits after the last token, as `ptbr-slm logits --json` prints
 Our training curve: N AdamW steps from the same checkpoint on the same batches; prints "step loss grad_norm learning_rate":
     /usr/bin/python3 pytorch_train.py --checkpoint DIR --replay batches.npy [--learning-rate 3e-4 ...] [--write after.safetensors]
     batches.npy: integers [N, 2, B, T] (inputs, targets) or [N, B, T+1]; batches.bin: little-endian u16 [N, 2, B, T] with --batch
-    and --seq. With --accumulate A, A consecutive batches make a step. --lr-file: one learning rate a line, a step each.
+    and --seq. With --accumulate A, A consecutive batches make a step. The learning rate is ours: --warmup-steps (at most a tenth of
+    --max-steps), then half a cosine to --min-lr-ratio at --max-steps; constant without --max-steps.
 """
 import argparse
 import json
@@ -51,7 +54,9 @@ def arguments():
     a.add_argument("--accumulate", type=int, default=1)
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--learning-rate", type=float, default=3e-4)
-    a.add_argument("--lr-file")
+    a.add_argument("--warmup-steps", type=int, default=500)
+    a.add_argument("--max-steps", type=int, default=0)
+    a.add_argument("--min-lr-ratio", type=float, default=0.1)
     a.add_argument("--layerwise-lr", action="store_true", help="published groups: time_decay 2x, time_first 3x")
     a.add_argument("--betas", type=float, nargs=2, default=(0.9, 0.999))
     a.add_argument("--eps", type=float, default=1e-8)
@@ -110,6 +115,17 @@ def optimizer_of(model):
     )
 
 
+def learning_rate_at(step):
+    """Learning rate of the step, counted from 0."""
+    if not args.max_steps:
+        return args.learning_rate
+    warmup = min(args.warmup_steps, args.max_steps // 10)
+    if step < warmup:
+        return args.learning_rate * (step + 1) / warmup
+    progress = min((step - warmup) / max(args.max_steps - 1 - warmup, 1), 1.0)
+    return args.learning_rate * (args.min_lr_ratio + (1 - args.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
 def train_step(model, optimizer, batches, learning_rate):
     """One optimizer step over the micro-batches; returns (mean loss, gradient norm before clipping)."""
     optimizer.zero_grad(set_to_none=True)
@@ -144,17 +160,18 @@ def measure():
     model = Rwkv4(vocab, channels, layers, use_wkv=not args.no_wkv)
     optimizer = optimizer_of(model)
     parameters = sum(p.numel() for p in model.parameters())
-    times, first, spent = [], None, 0.0
+    times, cpu_times, first, spent = [], [], None, 0.0
     step = 0
     while True:
         tokens = torch.randint(0, vocab, (batch, seq + 1))
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         loss, _ = train_step(model, optimizer, [(tokens[:, :-1], tokens[:, 1:])], args.learning_rate)
         elapsed = time.perf_counter() - start
         first = loss if first is None else first
         step += 1
         if step > args.warmup:
             times.append(elapsed)
+            cpu_times.append(time.process_time() - cpu)
             spent += elapsed
             if len(times) >= (args.steps or 5) and (args.steps or spent > 20):
                 break
@@ -163,7 +180,8 @@ def measure():
         "shape": args.shape, "parameters": parameters, "batch": batch, "seq": seq, "threads": args.threads, "wkv": not args.no_wkv,
         "torch": torch.__version__, "matmul_gflops": round(speed, 1), "steps": len(times),
         "tokens_per_second": round(batch * seq / median, 1), "best": round(batch * seq / min(times), 1),
-        "worst": round(batch * seq / max(times), 1), "first_loss": round(first, 4), "ln_vocab": round(math.log(vocab), 4),
+        "worst": round(batch * seq / max(times), 1),
+        "tokens_per_cpu_second": round(batch * seq / statistics.median(cpu_times), 1), "first_loss": round(first, 4), "ln_vocab": round(math.log(vocab), 4),
         "last_loss": round(loss, 4), "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }))
     if speed < 10 * args.threads:
@@ -181,10 +199,9 @@ def replay():
             raise SystemExit("--replay of a .bin file needs --batch and --seq")
         data = np.fromfile(args.replay, "<u2").reshape(-1, 2, args.batch, args.seq)
     data = torch.from_numpy(data.astype(np.int64))
-    rates = [float(line) for line in open(args.lr_file)] if args.lr_file else None
     optimizer = optimizer_of(model)
     for step in range(len(data) // args.accumulate):
-        rate = rates[step] if rates else args.learning_rate
+        rate = learning_rate_at(step)
         batches = [tuple(pair) for pair in data[step * args.accumulate : (step + 1) * args.accumulate]]
         loss, norm = train_step(model, optimizer, batches, rate)
         print(step + 1, f"{loss:.7f} {norm:.7f} {rate:.8g}")
