@@ -1,14 +1,13 @@
-//! What only `--full` checks: cargo-deny with its advisories, and the crates that must also compile for wasm32.
+//! What only `--full` checks: advisories against dependencies, and the crates that must also compile for wasm32.
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::command::{self, Workspace};
-use crate::machine;
 use crate::report::{Done, Report};
+use crate::{licences, machine};
 
-const CARGO_DENY_VERSION: &str = "0.20.2";
 const WASM: &str = "wasm32-unknown-unknown";
 /// The crates that run in a browser.
 const WASM_CRATES: [&str; 4] = [
@@ -20,42 +19,7 @@ const WASM_CRATES: [&str; 4] = [
 
 /// Adds the long checks to the report.
 pub fn check(workspace: &Workspace, report: &mut Report) {
-    let installed = report.check("cargo-deny", || {
-        let present = command::output(workspace.cargo().args(["deny", "--version"]))
-            .is_ok_and(|version| version.trim().ends_with(CARGO_DENY_VERSION));
-        if !present {
-            command::run(workspace.cargo().args([
-                "install",
-                "cargo-deny",
-                "--locked",
-                "--version",
-                CARGO_DENY_VERSION,
-            ]))?;
-        }
-        command::run(
-            workspace
-                .cargo()
-                .args(["deny", "check", "licenses", "bans", "sources"]),
-        )?;
-        Ok(Done::Yes("licences, bans and sources hold".into()))
-    });
-    if installed {
-        report.check("advisories", || {
-            // The database is a git repository: a machine that reaches registries only cannot have it.
-            if let Err(error) = command::run(workspace.cargo().args(["deny", "fetch", "db"])) {
-                return Ok(Done::NotHere(format!(
-                    "the advisory database cannot be fetched: {error:#}"
-                )));
-            }
-            command::run(workspace.cargo().args([
-                "deny",
-                "check",
-                "--disable-fetch",
-                "advisories",
-            ]))?;
-            Ok(Done::Yes("no advisory against a dependency".into()))
-        });
-    }
+    report.check("advisories", || licences::advisories(workspace));
     report.check("wasm32", || {
         let mut command = wasm_cargo(workspace)?;
         for name in WASM_CRATES {
