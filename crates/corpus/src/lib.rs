@@ -2,8 +2,10 @@
 //!
 //! - [`process_wiki`]: a MediaWiki dump to JSON lines. Inside: [`open_dump`] (decompression) → [`WikiStreamParser`] (XML to pages) →
 //!   [`WikiCleaner`] (wikitext to text).
+//! - [`clean_corpus`]: text files and JSON lines made into clean documents.
 //! - [`read_documents`]: JSON lines, plain text and folders of both as a stream of [`Document`]s.
 
+mod clean;
 mod document;
 mod dump;
 mod error;
@@ -11,6 +13,7 @@ mod output;
 mod process;
 mod wikitext;
 
+pub use clean::{BlankLines, CleanOptions, CleanProgress, CleanSummary, JoinLines, clean_corpus};
 pub use document::{Document, Documents, MAX_LINE_BYTES, read_documents};
 pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
 pub use error::{CorpusError, Stop};
