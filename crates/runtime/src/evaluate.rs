@@ -98,12 +98,13 @@ pub fn evaluate(
 
 /// `−log softmax(logits)[target]`, and the id of the largest logit (the lowest among equals).
 fn cross_entropy(logits: &[f32], target: usize, exponentials: &mut Vec<f32>) -> (f64, usize) {
-    let (best, max) = logits
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (id, &logit)| {
-            if logit > best.1 { (id, logit) } else { best }
-        });
+    let (best, max) =
+        logits
+            .iter()
+            .enumerate()
+            .fold((0, f32::NEG_INFINITY), |best, (id, &logit)| {
+                if logit > best.1 { (id, logit) } else { best }
+            });
     exponentials.clear();
     exponentials.extend(logits.iter().map(|logit| logit - max));
     ptbr_kernels::cpu::exp_f32(exponentials);

@@ -17,7 +17,6 @@ const HEAD_ROWS: usize = 32;
 /// One text being read and written with a model that others may share.
 ///
 /// The cost of a token does not depend on how many came before it, and after the first token of a chunk size no memory is allocated.
-#[derive(Debug)]
 pub struct Session {
     model: Arc<Model>,
     state: RwkvState,
@@ -178,5 +177,14 @@ impl Session {
             }),
             None => Ok(()),
         }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("model", &self.model)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,6 @@ use std::sync::Arc;
 pub(crate) use weights::{Matrix, Weights};
 
 /// A loaded model. It never changes, so any number of sessions on any threads share one.
-#[derive(Debug)]
 pub struct Model {
     config: ArchConfig,
     model_id: Arc<str>,
@@ -158,5 +157,15 @@ impl Model {
             weights: &self.weights,
             model: &self.layers,
         }
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the weights: nobody reads a hundred million numbers.
+        f.debug_struct("Model")
+            .field("model_id", &self.model_id)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

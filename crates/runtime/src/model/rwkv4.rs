@@ -5,7 +5,6 @@ use crate::RuntimeError;
 use ptbr_model::RwkvConfig;
 
 /// A layer norm.
-#[derive(Debug)]
 pub(crate) struct Norm {
     /// `[C]`
     pub weight: Vec<f32>,
@@ -14,7 +13,6 @@ pub(crate) struct Norm {
 }
 
 /// One block; C = d_model, F = d_ffn. Vectors are `[C]`.
-#[derive(Debug)]
 pub(crate) struct Layer {
     pub ln1: Norm,
     pub ln2: Norm,
@@ -39,7 +37,6 @@ pub(crate) struct Layer {
 }
 
 /// A whole model.
-#[derive(Debug)]
 pub(crate) struct Rwkv4Weights {
     pub vocab_size: usize,
     pub d_model: usize,

@@ -5,17 +5,14 @@ use ptbr_model::{ModelError, ModelSource, SkippedCheckpoint, TensorFile};
 use std::ops::Range;
 
 /// The file that holds a model's tensors; matrices are used where they lie in it.
-#[derive(Debug)]
 pub(crate) struct Weights(Holder);
 
-#[derive(Debug)]
 enum Holder {
     Source(ModelSource),
     File(TensorFile),
 }
 
 /// A large tensor.
-#[derive(Debug)]
 pub(crate) enum Matrix {
     /// Bytes of the file that are aligned as f32.
     InFile(Range<usize>),

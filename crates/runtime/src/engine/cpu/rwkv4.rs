@@ -23,7 +23,7 @@ use ptbr_tokenizer::TokenId;
 const STATE_VECTORS: usize = 5;
 
 /// Memory for one chunk; kept by the session, so that decoding allocates nothing.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Scratch {
     /// Residual stream `[T, C]`.
     x: Vec<f32>,

@@ -31,13 +31,12 @@ const PANEL: usize = 32;
 const PARALLEL_WORK: usize = 1 << 17;
 
 /// Tokens' inputs in the order that tiles read: by tile of tokens, then by step of sixteen elements, then by token; the last step is filled up with zeros.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Packed {
     data: Vec<f32>,
 }
 
 /// One matrix product.
-#[derive(Debug)]
 pub(crate) struct Product<'a> {
     /// `[rows, cols]`, `rows = output.len() / tokens`, `cols = input.len() / tokens`.
     pub weights: &'a [f32],
@@ -50,7 +49,7 @@ pub(crate) struct Product<'a> {
 }
 
 /// Memory that a product needs; kept between calls, so that decoding allocates nothing.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Workspace {
     packed: Packed,
     panels: Vec<f32>,
