@@ -109,7 +109,7 @@ mod tests {
         // A checkpoint holds only (seed, position): were this order to change, a resumed run would see other text.
         let sampler = WindowSampler::new(1_000, 10, 42).unwrap();
         let order: Vec<usize> = (0..6).map(|position| sampler.start_of(position)).collect();
-        assert_eq!(order, [0, 0, 0, 0, 0, 0]);
+        assert_eq!(order, [633, 723, 73, 773, 593, 783]);
     }
 
     #[test]

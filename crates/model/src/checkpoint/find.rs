@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Checkpoint, CheckpointError, LATEST_FILE, Verify, open_checkpoint_with, step_of_name,
-    step_of_old_name,
+    Checkpoint, CheckpointError, LATEST_FILE, Verify, checkpoint_name, open_checkpoint_with,
+    step_of_name, step_of_old_name,
 };
 
 /// A checkpoint that was passed over.
@@ -35,13 +35,20 @@ pub fn find_checkpoint(
     let mut skipped = Vec::new();
     let mut candidates = candidates(output_dir)?;
     match latest(output_dir) {
-        Ok(Some(name)) => {
+        Ok(Some(step)) => {
             // Stable: the others keep their order, newest first.
-            candidates.sort_by_key(|candidate| {
-                candidate
-                    .file_name()
-                    .is_none_or(|file_name| file_name != name.as_str())
-            });
+            candidates.sort_by_key(|candidate| candidate.step != step);
+            if candidates
+                .first()
+                .is_none_or(|candidate| candidate.step != step)
+            {
+                let path = output_dir.join(LATEST_FILE);
+                let reason = format!("it names {}, which is not there", checkpoint_name(step));
+                skipped.push(SkippedCheckpoint {
+                    reason: CheckpointError::damaged(&path, reason),
+                    path,
+                });
+            }
         }
         Ok(None) => {}
         Err(reason) => skipped.push(SkippedCheckpoint {
@@ -49,7 +56,7 @@ pub fn find_checkpoint(
             reason,
         }),
     }
-    for path in candidates {
+    for Candidate { path, .. } in candidates {
         match open_checkpoint_with(&path, verify) {
             Ok(checkpoint) => {
                 return Ok(FoundCheckpoint {
@@ -66,8 +73,8 @@ pub fn find_checkpoint(
     })
 }
 
-/// Name of the folder in `latest`; `None` when there is no such file.
-pub(super) fn latest(output_dir: &Path) -> Result<Option<String>, CheckpointError> {
+/// The step that `latest` names; `None` when there is no such file.
+pub(super) fn latest(output_dir: &Path) -> Result<Option<u64>, CheckpointError> {
     let path = output_dir.join(LATEST_FILE);
     let length = match fs::metadata(&path) {
         Ok(metadata) => metadata.len(),
@@ -80,21 +87,20 @@ pub(super) fn latest(output_dir: &Path) -> Result<Option<String>, CheckpointErro
     }
     let bytes = fs::read(&path).map_err(CheckpointError::io("read", &path))?;
     let name = String::from_utf8(bytes).map_err(|_| damaged())?;
-    let name = name.trim_end();
-    if step_of_name(name).is_none() {
-        return Err(damaged());
-    }
-    if !output_dir.join(name).is_dir() {
-        return Err(CheckpointError::damaged(
-            &path,
-            format!("it names {name}, which is not there"),
-        ));
-    }
-    Ok(Some(name.to_owned()))
+    step_of_name(name.trim_end()).map(Some).ok_or_else(damaged)
+}
+
+/// A checkpoint folder, in the order in which they are tried when sorted backwards.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    step: u64,
+    /// Not moved aside.
+    in_place: bool,
+    path: PathBuf,
 }
 
 /// Checkpoint folders, newest first; of one step, the one moved aside (`.old-<pid>`) after the one in place.
-fn candidates(output_dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+fn candidates(output_dir: &Path) -> Result<Vec<Candidate>, CheckpointError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(output_dir).map_err(CheckpointError::io("list", output_dir))? {
         let entry = entry.map_err(CheckpointError::io("list", output_dir))?;
@@ -102,9 +108,14 @@ fn candidates(output_dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
         let Some(name) = name.to_str() else { continue };
         let in_place = step_of_name(name);
         if let Some(step) = in_place.or_else(|| step_of_old_name(name)) {
-            found.push((step, in_place.is_some(), entry.path()));
+            found.push(Candidate {
+                step,
+                in_place: in_place.is_some(),
+                path: entry.path(),
+            });
         }
     }
     found.sort();
-    Ok(found.into_iter().rev().map(|(_, _, path)| path).collect())
+    found.reverse();
+    Ok(found)
 }

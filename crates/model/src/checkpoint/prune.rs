@@ -46,18 +46,27 @@ pub fn prune_checkpoints(
     steps.sort_unstable();
     let mut kept: BTreeSet<u64> = steps.iter().rev().take(config.keep_last).copied().collect();
     kept.extend(best_step);
-    kept.extend(find::latest(output_dir)?.as_deref().and_then(step_of_name));
+    kept.extend(find::latest(output_dir)?);
+    let mut nameless = Vec::new();
     let mut removed = Vec::new();
     for step in steps.into_iter().filter(|step| !kept.contains(step)) {
         let path = output_dir.join(checkpoint_name(step));
-        let nameless = temporary_sibling(&path);
+        let temporary = temporary_sibling(&path);
         storage
-            .rename(&path, &nameless)
+            .rename(&path, &temporary)
             .map_err(CheckpointError::io("rename", &path))?;
-        storage
-            .remove_dir_all(&nameless)
-            .map_err(CheckpointError::io("remove", &nameless))?;
+        nameless.push(temporary);
         removed.push(path);
+    }
+    if !removed.is_empty() {
+        storage
+            .sync_dir(output_dir)
+            .map_err(CheckpointError::io("sync", output_dir))?;
+    }
+    for path in nameless {
+        storage
+            .remove_dir_all(&path)
+            .map_err(CheckpointError::io("remove", &path))?;
     }
     Ok(removed)
 }
