@@ -142,3 +142,14 @@ pub enum TokenizerError {
     #[error("cannot train a tokenizer: the input holds no text")]
     NoText,
 }
+
+/// Longest piece of a file that a message repeats, in characters.
+const QUOTED: usize = 200;
+
+/// A piece of a file as a message repeats it: whole when short, else its beginning.
+pub(crate) fn quote(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

@@ -1,12 +1,15 @@
 //! `tokenizer.json`: reading it with every setting checked, and writing its one canonical form (the layout and order of the `tokenizers` library).
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use rustc_hash::FxBuildHasher;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
+use crate::error::quote;
 use crate::{BpeVocab, MAX_VOCAB_SIZE, PtBrNormalizer, TokenId, TokenizerError};
 
 /// Longest list of merges that is read; a vocabulary of 65,536 tokens has about as many.
@@ -149,7 +152,7 @@ impl<'de> Deserialize<'de> for Merges {
 fn unsupported(field: &str, found: impl fmt::Display, supported: &'static str) -> TokenizerError {
     TokenizerError::Unsupported {
         field: field.to_owned(),
-        found: found.to_string(),
+        found: quote(&found.to_string()),
         supported,
     }
 }
@@ -161,7 +164,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(BpeVocab, PtBrNormalizer), Tokenizer
         if message.starts_with(TOO_MANY_TOKENS) {
             TokenizerError::VocabularyTooLarge(MAX_VOCAB_SIZE + 1)
         } else {
-            TokenizerError::Json(message)
+            TokenizerError::Json(quote(&message))
         }
     })?;
     if let Some(version) = file.version.filter(|version| version != "1.0") {
@@ -266,15 +269,15 @@ fn check_model(model: &ModelIn) -> Result<(), TokenizerError> {
 fn add_special_tokens(
     tokens: &mut Vec<(String, u32)>,
     added: Vec<AddedToken>,
-) -> Result<Vec<String>, TokenizerError> {
-    let known: std::collections::HashMap<&str, u32, rustc_hash::FxBuildHasher> = tokens
+) -> Result<HashSet<String, FxBuildHasher>, TokenizerError> {
+    let known: HashMap<&str, u32, FxBuildHasher> = tokens
         .iter()
         .map(|(token, id)| (token.as_str(), *id))
         .collect();
     let mut missing = Vec::new();
-    let mut names = Vec::new();
+    let mut names = HashSet::default();
     for token in added {
-        let field = format!("added_tokens `{}`", token.content);
+        let field = format!("added_tokens `{}`", quote(&token.content));
         if !token.special {
             return Err(unsupported(
                 &field,
@@ -300,7 +303,7 @@ fn add_special_tokens(
                 ));
             }
         }
-        names.push(token.content);
+        names.insert(token.content);
     }
     tokens.extend(missing);
     Ok(names)

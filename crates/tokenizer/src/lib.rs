@@ -90,7 +90,7 @@ fn test_vocab(merges: &[&str]) -> BpeVocab {
     }
     BpeVocab::from_tokens(
         names.into_iter().zip(0..).collect(),
-        &SPECIAL_TOKENS.map(str::to_owned),
+        &SPECIAL_TOKENS.map(str::to_owned).into_iter().collect(),
         &pairs,
     )
     .unwrap()

@@ -7,6 +7,7 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfd_quick};
 
 use crate::TokenizerError;
+use crate::error::quote;
 
 /// The Unicode normalization form that the text is brought to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,7 +91,7 @@ impl PtBrNormalizer {
         }
         Err(TokenizerError::Unsupported {
             field: "normalizer".to_owned(),
-            found: value.to_string(),
+            found: quote(&value.to_string()),
             supported: "a sequence of [NFD, StripAccents], Lowercase, [Replace \\s+ by a space, Strip], NFC or NFD, in this order, each optional",
         })
     }

@@ -1,9 +1,10 @@
 //! The vocabulary: what each token id stands for and which merges build it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rustc_hash::FxBuildHasher;
 
+use crate::error::quote;
 use crate::{MAX_VOCAB_SIZE, SPECIAL_TOKENS, TokenId, TokenizerError, byte_alphabet};
 
 /// One merge: two neighbouring tokens that become one.
@@ -48,7 +49,7 @@ impl BpeVocab {
     /// tokens' names, and merges as pairs of tokens.
     pub(crate) fn from_tokens(
         tokens: Vec<(String, u32)>,
-        special_names: &[String],
+        special_names: &HashSet<String, FxBuildHasher>,
         merges: &[(String, String)],
     ) -> Result<Self, TokenizerError> {
         let tokens = in_id_order(tokens)?;
@@ -62,7 +63,7 @@ impl BpeVocab {
                 .map_err(|_| TokenizerError::VocabularyTooLarge(tokens.len()))?;
             if ids.insert(token.as_str(), id).is_some() {
                 return Err(TokenizerError::DuplicateToken {
-                    token: token.clone(),
+                    token: quote(token),
                 });
             }
             if special_names.contains(token) {
@@ -73,7 +74,7 @@ impl BpeVocab {
             } else {
                 let decoded = byte_alphabet::decode(token).map_err(|character| {
                     TokenizerError::NotByteLevel {
-                        token: token.clone(),
+                        token: quote(token),
                         id: u32::from(id),
                         character,
                     }
@@ -177,8 +178,8 @@ fn in_id_order(tokens: Vec<(String, u32)>) -> Result<Vec<String>, TokenizerError
             Some(Some(first)) => {
                 return Err(TokenizerError::DuplicateId {
                     id,
-                    first: first.clone(),
-                    second: token,
+                    first: quote(first),
+                    second: quote(&token),
                 });
             }
             None if id as usize >= MAX_VOCAB_SIZE => {
@@ -207,8 +208,8 @@ fn check_merges(
     for (index, (left, right)) in merges.iter().enumerate() {
         let bad = |problem| TokenizerError::BadMerge {
             index,
-            left: left.clone(),
-            right: right.clone(),
+            left: quote(left),
+            right: quote(right),
             problem,
         };
         let left_id = *ids

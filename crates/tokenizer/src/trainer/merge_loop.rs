@@ -229,7 +229,7 @@ pub(super) fn train(
             all.merge(word, (left, right), result, &mut pairs);
         }
         pairs.queue_touched();
-        if tokens.len() % 256 == 0 {
+        if tokens.len().is_multiple_of(256) {
             progress(tokens.len() - 256, total);
         }
     }

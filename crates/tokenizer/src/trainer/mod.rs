@@ -106,7 +106,7 @@ impl BpeTrainer {
             .collect();
         let vocab = BpeVocab::from_tokens(
             names.into_iter().zip(0..).collect(),
-            &special_names,
+            &special_names.into_iter().collect(),
             &merges,
         )?;
         Ok(BpeTokenizer::new(vocab, self.config.normalizer))
