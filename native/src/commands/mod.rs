@@ -1,0 +1,19 @@
+//! One module a command: its flags, one call into a crate, and what it prints.
+
+pub mod clean_corpus;
+#[cfg(feature = "train")]
+pub mod demo;
+pub mod evaluate;
+pub mod generate;
+pub mod info;
+pub mod logits;
+pub mod process_wiki;
+#[cfg(feature = "train")]
+pub mod resume;
+#[cfg(feature = "train")]
+pub mod test_gpu;
+pub mod test_model;
+pub mod tokenize;
+#[cfg(feature = "train")]
+pub mod train;
+pub mod train_tokenizer;

@@ -1,0 +1,75 @@
+//! `train`: makes a model of a token file.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+use ptbr_tokenizer::BpeTokenizer;
+
+use crate::Outcome;
+use crate::options::{Common, Device};
+use crate::training::{self, Hyperparameters, Plan, SampleFlags};
+
+/// Train a model on a token file
+///
+/// Checkpoints are folders in the output folder, written whole or not at all; `latest` names the newest. Ctrl-C saves and
+/// stops, and `resume` goes on from there. metrics.csv and metrics.jsonl hold every step.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Example:\n  ptbr-slm train --data train.bin --val val.bin --tokenizer tokenizer.json --output run \\\n      \
+                  --model-size micro --max-steps 2000 --batch-size 8 --seq-len 256"
+)]
+pub struct Args {
+    /// The token file to learn from
+    #[arg(long, value_name = "FILE.bin")]
+    pub data: PathBuf,
+    /// A token file to judge by, of text that is not in --data
+    #[arg(long, value_name = "FILE.bin")]
+    pub val: Option<PathBuf>,
+    /// Read --data and --val as bare 16-bit token ids without a header
+    #[arg(long)]
+    pub raw: bool,
+    /// The tokenizer.json that the token files were made with
+    #[arg(long, value_name = "FILE.json")]
+    pub tokenizer: PathBuf,
+    /// The folder for checkpoints and metrics
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// nano, micro, 85m, 400m, 800m, 1b or 1.5b, or a .toml file like those in configs/models
+    #[arg(long, value_name = "SIZE")]
+    pub model_size: String,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+    #[command(flatten)]
+    pub hyperparameters: Hyperparameters,
+    #[command(flatten)]
+    pub sample: SampleFlags,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an input is missing or of another tokenizer, a value is out of range, the output cannot be written, the model does
+/// not fit, or the run diverges.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let ui = args.common.ui();
+    let training = args.hyperparameters.training_config()?;
+    let tokenizer = BpeTokenizer::from_file(&args.tokenizer)?;
+    let plan = Plan {
+        data: &args.data,
+        val: args.val.as_deref(),
+        raw: args.raw,
+        tokenizer: &tokenizer,
+        output: &args.output,
+        model_size: &args.model_size,
+        device: args.device,
+        training,
+        sample: args.sample.sample(),
+    };
+    let result = training::train(&plan, &ui)?;
+    result.show(&ui)?;
+    Ok(Outcome::Done)
+}

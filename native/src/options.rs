@@ -1,0 +1,54 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::ui::Ui;
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Take flags from a TOML file; a flag on the command line goes first
+    #[arg(long, value_name = "FILE.toml", help_heading = "General")]
+    pub config: Option<PathBuf>,
+    /// Print the result as JSON on stdout, and everything else on stderr
+    #[arg(long, help_heading = "General")]
+    pub json: bool,
+}
+
+impl Common {
+    /// Where this command writes.
+    pub fn ui(&self) -> Ui {
+        Ui::new(self.json)
+    }
+}
+
+/// Where a model is trained.
+#[cfg(feature = "train")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// A hardware GPU where there is one, otherwise the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// Any GPU adapter, software adapters included
+    Gpu,
+}
+
+/// Where the inference engine runs. In this version that is the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineDevice {
+    /// The best engine for this machine, which is the CPU's
+    Auto,
+    /// The CPU
+    Cpu,
+}
+
+/// `--device` of the commands that run a trained model.
+#[derive(Debug, Args)]
+pub struct EngineOptions {
+    /// Where the model runs
+    #[arg(long, value_enum, default_value_t = EngineDevice::Auto)]
+    pub device: EngineDevice,
+}

@@ -1,0 +1,85 @@
+//! Help texts, as a stranger reads them.
+
+use std::path::Path;
+
+use crate::program::{assert_snapshot, run};
+
+const COMMANDS: &[&str] = &[
+    #[cfg(feature = "train")]
+    "demo",
+    "process-wiki",
+    "clean-corpus",
+    "train-tokenizer",
+    "tokenize",
+    #[cfg(feature = "train")]
+    "train",
+    #[cfg(feature = "train")]
+    "resume",
+    "evaluate",
+    "generate",
+    "test-model",
+    "logits",
+    "info",
+    #[cfg(feature = "train")]
+    "test-gpu",
+];
+
+#[test]
+fn every_command_explains_itself() {
+    for command in COMMANDS {
+        let shown = run(Path::new("."), &[command, "--help"]).done();
+        assert!(shown.err.is_empty(), "{}", shown.err);
+        let last = shown.out.trim_end().lines().last().unwrap_or_default();
+        assert!(
+            last.trim_start().starts_with("ptbr-slm"),
+            "{command}: the help ends with `{last}`"
+        );
+        assert_snapshot(&format!("help-{command}"), &shown.out);
+    }
+}
+
+/// The list of commands depends on what the program was built with, so only the whole build has a snapshot of it.
+#[cfg(feature = "train")]
+#[test]
+fn the_program_explains_itself() {
+    let shown = run(Path::new("."), &["--help"]).done();
+    for command in COMMANDS {
+        assert!(
+            shown.out.contains(&format!("\n  {command} ")),
+            "{command} is not listed"
+        );
+    }
+    assert_snapshot("help", &shown.out);
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    let here = Path::new(".");
+    for (name, args) in [
+        ("no-such-command", &["tokenise"][..]),
+        ("no-such-flag", &["tokenize", "--inptu", "x"]),
+        ("missing-flag", &["tokenize", "--input", "x"]),
+        (
+            "not-a-number",
+            &[
+                "generate",
+                "--model",
+                "m",
+                "--prompt",
+                "x",
+                "--max-tokens",
+                "many",
+            ],
+        ),
+    ] {
+        let shown = run(here, args);
+        assert_eq!(shown.code, 2);
+        assert_snapshot(name, &shown.transcript());
+    }
+    assert!(
+        run(here, &["--version"])
+            .done()
+            .out
+            .starts_with("ptbr-slm ")
+    );
+}
