@@ -1,0 +1,212 @@
+//! Runs a kernel of the table on a wgpu adapter.
+
+use ptbr_kernels::{Access, Kernel};
+
+use super::POISON;
+
+/// A device on one adapter.
+pub struct Gpu {
+    pub name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+}
+
+/// Every adapter found. None is an error: a shader test that ran nowhere proves nothing.
+pub fn adapters() -> Vec<Gpu> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    assert!(
+        !found.is_empty(),
+        "no GPU adapter, not even a software one; on Debian: apt-get install mesa-vulkan-drivers libvulkan1"
+    );
+    found.iter().map(open).collect()
+}
+
+fn open(adapter: &wgpu::Adapter) -> Gpu {
+    let info = adapter.get_info();
+    let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
+    println!("adapter: {name}");
+    // Default limits: what every WebGPU implementation grants is all that a kernel may need.
+    let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()));
+    let (device, queue) = device.unwrap_or_else(|e| panic!("{name}: {e}"));
+    Gpu {
+        name,
+        device,
+        queue,
+    }
+}
+
+impl Gpu {
+    /// Runs a kernel; `inputs` go to the bindings that it does not write, in order, each of `outputs` (lengths in words) to those
+    /// that it writes, poisoned before. Bindings are slices of one buffer when the kernel declares all of them `read_write`, and
+    /// then no bounds checks are compiled in: the trainer's way.
+    pub fn run(
+        &self,
+        kernel: &Kernel,
+        inputs: &[&[u32]],
+        outputs: &[usize],
+        workgroups: [u32; 3],
+    ) -> Vec<Vec<f32>> {
+        let shared = kernel
+            .bindings
+            .iter()
+            .all(|b| b.access == Access::ReadWrite);
+        let (mut inputs, mut lengths) = (inputs.iter(), outputs.iter());
+        let contents: Vec<Vec<u32>> = kernel
+            .bindings
+            .iter()
+            .map(|b| match b.written {
+                true => vec![POISON; *lengths.next().expect("an output for each binding written")],
+                false => inputs
+                    .next()
+                    .expect("an input for each binding read")
+                    .to_vec(),
+            })
+            .collect();
+        assert!(
+            inputs.next().is_none() && lengths.next().is_none(),
+            "more arguments than bindings"
+        );
+
+        // Slices start at multiples of 256 bytes, and what lies between and behind them is poison too.
+        let padded = |words: usize| words.div_ceil(64) * 64 + 64;
+        let starts: Vec<usize> = contents
+            .iter()
+            .scan(0, |at, words| {
+                let start = *at;
+                *at += if shared { padded(words.len()) } else { 0 };
+                Some(start)
+            })
+            .collect();
+        let buffers: Vec<wgpu::Buffer> = if shared {
+            let mut all = vec![POISON; contents.iter().map(|words| padded(words.len())).sum()];
+            for (words, &start) in contents.iter().zip(&starts) {
+                all[start..start + words.len()].copy_from_slice(words);
+            }
+            let one = self.buffer("all", &all);
+            contents.iter().map(|_| one.clone()).collect()
+        } else {
+            contents
+                .iter()
+                .zip(kernel.bindings)
+                .map(|(words, b)| self.buffer(b.name, words))
+                .collect()
+        };
+
+        let pipeline = self.pipeline(kernel, !shared);
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = kernel
+            .bindings
+            .iter()
+            .zip(&buffers)
+            .zip(contents.iter().zip(&starts))
+            .map(|((b, buffer), (words, &start))| wgpu::BindGroupEntry {
+                binding: b.index,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset: 4 * start as u64,
+                    size: std::num::NonZeroU64::new(4 * words.len() as u64),
+                }),
+            })
+            .collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        let mut encoder = self
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                label: Some(kernel.name),
+            });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &group, &[]);
+            let [x, y, z] = workgroups;
+            pass.dispatch_workgroups(x, y, z);
+        }
+        let written = kernel
+            .bindings
+            .iter()
+            .zip(&buffers)
+            .zip(contents.iter().zip(&starts))
+            .filter(|((b, _), _)| b.written);
+        let downloads: Vec<wgpu::Buffer> = written
+            .map(|((_, buffer), (words, &start))| {
+                let size = 4 * words.len() as u64;
+                let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+                let descriptor = wgpu::BufferDescriptor {
+                    label: Some("download"),
+                    size,
+                    usage,
+                    mapped_at_creation: false,
+                };
+                let download = self.device.create_buffer(&descriptor);
+                encoder.copy_buffer_to_buffer(buffer, 4 * start as u64, &download, 0, size);
+                download
+            })
+            .collect();
+        self.queue.submit([encoder.finish()]);
+        downloads.iter().map(|d| self.read(d)).collect()
+    }
+
+    /// The layout is derived from the shader, as burn does for source kernels.
+    fn pipeline(&self, kernel: &Kernel, checked: bool) -> wgpu::ComputePipeline {
+        let label = Some(kernel.name);
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+        };
+        let module = if checked {
+            self.device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: the kernel guards its indices and its loops end; that they do is what this test would show.
+            unsafe {
+                self.device.create_shader_module_trusted(
+                    descriptor,
+                    wgpu::ShaderRuntimeChecks::unchecked(),
+                )
+            }
+        };
+        self.device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label,
+                layout: None,
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            })
+    }
+
+    fn buffer(&self, label: &str, words: &[u32]) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_DST
+            | wgpu::BufferUsages::COPY_SRC;
+        let size = 4 * words.len() as u64;
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        };
+        let buffer = self.device.create_buffer(&descriptor);
+        self.queue
+            .write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+        buffer
+    }
+
+    fn read(&self, buffer: &wgpu::Buffer) -> Vec<f32> {
+        let slice = buffer.slice(..);
+        slice.map_async(wgpu::MapMode::Read, |result| result.expect("mapping"));
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .expect("polling");
+        let words = bytemuck::pod_collect_to_vec(&slice.get_mapped_range().expect("mapped"));
+        buffer.unmap();
+        words
+    }
+}

@@ -1,0 +1,134 @@
+//! The WKV shaders against their CPU twins on every adapter found. Needs a GPU adapter; a software one will do
+//! (`apt-get install mesa-vulkan-drivers libvulkan1`). A missing adapter fails the tests.
+
+mod common;
+
+use common::gpu::{Gpu, adapters};
+use common::{Case, Numbers, Random};
+use ptbr_kernels::{Kernel, cpu, table};
+
+/// Forward and backward, by access of the inputs.
+const PAIRS: [(Kernel, Kernel); 2] = [
+    (table::WKV_FORWARD_READ, table::WKV_BACKWARD_READ),
+    (
+        table::WKV_FORWARD_READ_WRITE,
+        table::WKV_BACKWARD_READ_WRITE,
+    ),
+];
+
+fn compare(gpu: &Gpu, case: &Case) {
+    let (mut out, mut grads) = (case.poisoned_out(), case.poisoned_grads());
+    let Case {
+        dims,
+        wu,
+        k,
+        v,
+        seqs,
+        state_in,
+        grad_out,
+    } = case;
+    cpu::wkv_forward(wu, k, v, seqs, state_in, &mut out, *dims).expect("forward");
+    cpu::wkv_backward(wu, k, v, seqs, state_in, grad_out, &mut grads, *dims).expect("backward");
+
+    let words = bytemuck::cast_slice::<f32, u32>;
+    let params = dims.params(seqs.len()).expect("small");
+    let workgroups = dims.workgroups(seqs.len()).expect("small");
+    let sequences = bytemuck::cast_slice(seqs);
+    for (forward, backward) in &PAIRS {
+        let inputs = [
+            words(wu),
+            words(k),
+            words(v),
+            sequences,
+            words(state_in),
+            &params,
+        ];
+        let found = gpu.run(forward, &inputs, &[out.len()], workgroups);
+        compare_columns(gpu, forward, case, &found[0], &out, false);
+
+        let inputs = [
+            words(wu),
+            words(k),
+            words(v),
+            sequences,
+            words(state_in),
+            words(grad_out),
+            &params,
+        ];
+        let found = gpu.run(backward, &inputs, &[grads.len()], workgroups);
+        compare_columns(gpu, backward, case, &found[0], &grads, true);
+    }
+}
+
+/// Each row within 1e-4 of the largest value that the same quantity takes in the channel; what is not written still holds the poison.
+fn compare_columns(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    case: &Case,
+    found: &[f32],
+    expected: &[f32],
+    grads: bool,
+) {
+    let (width, n) = (case.dims.c, case.dims.n);
+    case.assert_written(
+        &format!("{} {} on {}", kernel.name, kernel.permutation, gpu.name),
+        found,
+        grads,
+    );
+    let written = case.rows_written(grads);
+    // Rows of one kind: y | aa, bb, pp, and gk | gv | gw, gu, gaa, gbb, gpp.
+    let kind = |row: usize| match grads {
+        false if row < n => 0,
+        false => 1 + (row - n) % 3,
+        true if row < 2 * n => row / n,
+        true => 2 + (row - 2 * n) % 5,
+    };
+    for c in 0..width {
+        let mut largest = [0.0f32; 7];
+        for row in (0..written.len()).filter(|&row| written[row]) {
+            // Untouched exponents of -1e38 must pass exactly and say nothing about the scale of the others.
+            let size = expected[row * width + c].abs();
+            if size < 1e30 {
+                largest[kind(row)] = largest[kind(row)].max(size);
+            }
+        }
+        for row in (0..written.len()).filter(|&row| written[row]) {
+            let (a, b) = (found[row * width + c], expected[row * width + c]);
+            assert!(
+                (a - b).abs() <= 1e-4 * largest[kind(row)],
+                "{} {} on {}: row {row} channel {c} is {a:e}, the twin has {b:e}",
+                kernel.name,
+                kernel.permutation,
+                gpu.name
+            );
+        }
+    }
+}
+
+#[test]
+fn shaders_agree_with_their_twins() {
+    let mut rng = Random::fresh("gpu");
+    for gpu in adapters() {
+        compare(
+            &gpu,
+            &Case::random(&mut rng, &[0, 1, 7, 1030, 0, 33], 67, Numbers::Usual),
+        );
+        compare(&gpu, &Case::random(&mut rng, &[5, 2, 8], 1, Numbers::Usual));
+        compare(
+            &gpu,
+            &Case::random(&mut rng, &[16, 16, 16, 16], 128, Numbers::Usual),
+        );
+        compare(&gpu, &Case::random(&mut rng, &[0], 65, Numbers::Usual));
+    }
+}
+
+#[test]
+fn shaders_agree_at_extreme_keys_and_decays() {
+    let mut rng = Random::fresh("gpu, extreme");
+    for gpu in adapters() {
+        compare(
+            &gpu,
+            &Case::random(&mut rng, &[0, 1, 7, 130, 3], 70, Numbers::Extreme),
+        );
+    }
+}
