@@ -7,16 +7,14 @@
 //! Training uses all threads on both sides. Encoding is on one thread, with a cold cache: both load the same `tokenizer.json` and see every file once.
 //! The peer is timed twice, with offsets (`encode`, what its Python package does) and without (`encode_fast`).
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig, SPECIAL_TOKENS, Tokenizer};
+use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use sha2::{Digest, Sha256};
-use tokenizers::models::bpe::{BPE, BpeTrainer as PeerTrainer};
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
-use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Tokenizer as Peer};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -48,12 +46,12 @@ fn main() -> Result<(), BoxError> {
         bytes as f64 / 1e6
     );
 
-    let (tokenizer, ours) = timed(|| train(&texts, vocab_size))?;
+    let (tokenizer, ours) = timed(|| Ok(common::train(&texts, vocab_size, 2)))?;
     println!(
         "train   ptbr-tokenizer          {:>9.3} s",
         ours.as_secs_f64()
     );
-    let (peer_json, theirs) = timed(|| train_peer(&texts, vocab_size)?.to_string(true))?;
+    let (peer_json, theirs) = timed(|| common::train_peer(&texts, vocab_size, 2).to_string(true))?;
     println!(
         "train   tokenizers              {:>9.3} s   {:.1} times as long",
         theirs.as_secs_f64(),
@@ -78,7 +76,7 @@ fn main() -> Result<(), BoxError> {
     })?;
     report("ptbr-tokenizer", bytes, ours, ours);
     for offsets in [false, true] {
-        let peer: Peer = json.parse()?;
+        let peer = common::peer_of(&json);
         let encode = |text: &&str| {
             if offsets {
                 peer.encode(*text, false)
@@ -143,34 +141,4 @@ fn report(name: &str, bytes: usize, duration: Duration, ours: Duration) {
         "encode  {name:<28} {speed:>9.2} MB/s   {:.1} times as long",
         ratio(duration, ours)
     );
-}
-
-fn train(texts: &[&str], vocab_size: usize) -> Result<BpeTokenizer, BoxError> {
-    let mut trainer = BpeTrainer::new(BpeTrainerConfig {
-        vocab_size,
-        min_frequency: 2,
-        ..Default::default()
-    });
-    trainer.feed_batch(texts);
-    Ok(trainer.train(&mut |_, _| {})?)
-}
-
-fn train_peer(texts: &[&str], vocab_size: usize) -> Result<Peer, BoxError> {
-    let mut peer = Peer::new(ModelWrapper::BPE(BPE::default()));
-    peer.with_normalizer(Some(NFC))?;
-    peer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
-    peer.with_decoder(Some(ByteLevel::new(false, true, true)));
-    let trainer = PeerTrainer::builder()
-        .show_progress(false)
-        .vocab_size(vocab_size)
-        .min_frequency(2)
-        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-        .special_tokens(
-            SPECIAL_TOKENS
-                .map(|token| AddedToken::from(token, true))
-                .to_vec(),
-        )
-        .build();
-    peer.train(&mut TrainerWrapper::BpeTrainer(trainer), texts.iter())?;
-    Ok(peer)
 }

@@ -83,7 +83,7 @@ fn missing_unwritable_and_empty_files() {
 }
 
 #[test]
-fn a_full_disk_leaves_the_old_file() {
+fn a_failed_save_changes_nothing_and_leaves_no_temporary_file() {
     // A folder in the place of the file makes the rename fail after everything was written.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokenizer.json");

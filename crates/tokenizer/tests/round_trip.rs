@@ -1,8 +1,5 @@
 //! decode(encode(x)) == NFC(x) for every string, from any number of threads, cache or no cache. Needs nothing.
 
-// In a test an unwrap is the assertion, in its helper functions too.
-#![allow(clippy::unwrap_used)]
-
 mod common;
 
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
-//! What the tests share: a small real text, texts made to break tokenizers, and the `tokenizers` crate as the reference.
+//! What the tests and the benchmark share: a small real text, texts made to break tokenizers, and the `tokenizers` crate as the reference.
 //! Needs nothing outside the repository; the data folder named by `PTBR_DATA` is used when it is set.
 
-// Each test file uses a part of this module.
-#![allow(dead_code)]
+// Each test file uses a part of this module, and in a test an unwrap is the assertion.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
