@@ -1,4 +1,5 @@
 //! Decoding allocates nothing, at position 10 as at position 2,000. A test file of its own, because it counts every allocation of the process. Needs nothing.
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Evaluation against known distributions and against decoding by hand. Needs nothing.
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
 

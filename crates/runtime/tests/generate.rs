@@ -1,4 +1,5 @@
 //! Generation: streaming, stopping, repeating. Needs nothing.
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
 

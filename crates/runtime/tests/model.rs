@@ -1,4 +1,5 @@
 //! Loading: every form of model gives the same logits, and what cannot be used is refused with a reason. Needs a writable temporary folder.
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The engine against the model's definition in f64, written from the formulas and sharing no code with it. Needs nothing.
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
 

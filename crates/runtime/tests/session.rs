@@ -1,4 +1,5 @@
 //! What sessions promise: chunks, threads and forks change no bit, and the cost of a token is flat. Needs nothing.
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
 

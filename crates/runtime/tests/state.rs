@@ -1,4 +1,5 @@
 //! Saved states: they continue to the bit, and foreign or damaged ones are refused. Needs nothing.
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Small random models of realistic scale, and a tokenizer trained on a paragraph.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 use ptbr_model::{ArchConfig, MemoryTensors, RwkvConfig, TensorSource};
 use ptbr_runtime::Model;
