@@ -20,9 +20,11 @@
 pub mod cpu;
 mod error;
 mod kernel;
+mod known_answer;
 mod sequence;
 pub mod table;
 
 pub use error::KernelError;
 pub use kernel::{Access, Binding, Element, Kernel, Scalar};
+pub use known_answer::{WKV_KNOWN_ANSWER, WkvKnownAnswer};
 pub use sequence::{EMPTY_PP, GRAD_ROWS, NO_STATE, STATE_ROWS, Sequence, WkvDims};

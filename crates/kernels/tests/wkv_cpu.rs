@@ -101,7 +101,7 @@ fn compare_with_definition(case: &Case, fast: bool, tolerance: f64) {
     }
 }
 
-/// Central difference of the loss along one input.
+/// Central difference of fourth order of the loss along one input.
 fn difference(
     channel: &Channel,
     gy: &[f64],
@@ -114,15 +114,22 @@ fn difference(
         change(&mut moved, step);
         moved.loss(gy, glast)
     };
-    (at(STEP) - at(-STEP)) / (2.0 * STEP)
+    (8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP))) / (12.0 * STEP)
 }
 
+/// Fixed seeds here and in the comparisons with the definition: where two exponents nearly tie, pp's maximum has a kink, which f32
+/// and a finite step may see from the other side.
 #[test]
 fn the_definitions_gradients_are_finite_differences() {
-    let mut rng = Random::fresh("finite differences");
+    let mut rng = Random(101);
     let mut checked = 0;
     for numbers in [Numbers::Usual, Numbers::Extreme] {
         let case = Case::random(&mut rng, &[0, 1, 2, 7, 12, 1030], 2, numbers);
+        let case = if numbers == Numbers::Extreme {
+            case.as_from_a_consumer_of_states()
+        } else {
+            case
+        };
         for seq in &case.seqs {
             for c in 0..case.dims.c {
                 let channel = case.channel(seq, c);
@@ -164,7 +171,7 @@ fn the_definitions_gradients_are_finite_differences() {
 
 #[test]
 fn plain_and_fast_twins_agree_with_the_definition() {
-    let mut rng = Random::fresh("definition");
+    let mut rng = Random(102);
     for fast in [false, true] {
         for channels in [1, 3, 16, 67, 100] {
             compare_with_definition(
@@ -185,26 +192,22 @@ fn plain_and_fast_twins_agree_with_the_definition() {
 /// At keys of 80 an exponent is rounded to 4e-6 a step, which is the error of its exponential: hence the wider bounds.
 #[test]
 fn extreme_keys_and_decays_stay_finite_and_right() {
-    let mut rng = Random::fresh("extreme");
+    let mut rng = Random(103);
     for fast in [false, true] {
-        for channels in [1, 19, 66] {
-            compare_with_definition(
-                &Case::random(&mut rng, RAGGED, channels, Numbers::Extreme),
-                fast,
-                1e-3,
-            );
-        }
-        compare_with_definition(
-            &Case::random(&mut rng, LONG, 16, Numbers::Extreme),
-            fast,
-            1e-2,
-        );
+        let mut compare = |lengths: &[u32], channels: usize, tolerance: f64| {
+            let case = Case::random(&mut rng, lengths, channels, Numbers::Extreme);
+            compare_with_definition(&case.as_from_a_consumer_of_states(), fast, tolerance);
+        };
+        compare(RAGGED, 1, 1e-3);
+        compare(RAGGED, 19, 1e-3);
+        compare(RAGGED, 66, 1e-3);
+        compare(LONG, 16, 1e-2);
     }
 }
 
 #[test]
 fn constant_keys_of_80_and_minus_80_give_finite_results() {
-    let mut rng = Random::fresh("constant keys");
+    let mut rng = Random(104);
     for key in [80.0, -80.0, 88.0, -88.0] {
         for decay in [-20.0f32, -5.0, 0.0, 3.0] {
             let mut case = Case::random(&mut rng, LONG, 17, Numbers::Usual);

@@ -5,7 +5,7 @@ mod common;
 
 use common::gpu::{Gpu, adapters};
 use common::{Case, Numbers, Random};
-use ptbr_kernels::{Kernel, cpu, table};
+use ptbr_kernels::{Kernel, WKV_KNOWN_ANSWER, WkvKnownAnswer, cpu, table};
 
 /// Forward and backward, by access of the inputs.
 const PAIRS: [(Kernel, Kernel); 2] = [
@@ -130,5 +130,40 @@ fn shaders_agree_at_extreme_keys_and_decays() {
             &gpu,
             &Case::random(&mut rng, &[0, 1, 7, 130, 3], 70, Numbers::Extreme),
         );
+    }
+}
+
+#[test]
+fn shaders_give_the_known_answer() {
+    let known = WKV_KNOWN_ANSWER;
+    let params = known.dims.params(known.seqs.len()).expect("small");
+    let workgroups = known.dims.workgroups(known.seqs.len()).expect("small");
+    let words = bytemuck::cast_slice::<f32, u32>;
+    let [wu, k, v, state_in, grad_out] =
+        [known.wu, known.k, known.v, known.state_in, known.grad_out].map(words);
+    let seqs = bytemuck::cast_slice(known.seqs);
+    for gpu in adapters() {
+        for (forward, backward) in &PAIRS {
+            let out = gpu.run(
+                forward,
+                &[wu, k, v, seqs, state_in, &params],
+                &[known.out.len()],
+                workgroups,
+            );
+            let inputs = [wu, k, v, seqs, state_in, grad_out, &params];
+            let grads = gpu.run(backward, &inputs, &[known.grads.len()], workgroups);
+            let errors = (
+                WkvKnownAnswer::error(&out[0], known.out),
+                WkvKnownAnswer::error(&grads[0], known.grads),
+            );
+            println!(
+                "{}, {}: forward {:e}, backward {:e}",
+                gpu.name, forward.permutation, errors.0, errors.1
+            );
+            assert!(
+                errors.0 <= WkvKnownAnswer::TOLERANCE && errors.1 <= WkvKnownAnswer::TOLERANCE,
+                "{errors:?}"
+            );
+        }
     }
 }

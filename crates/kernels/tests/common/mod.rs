@@ -155,6 +155,23 @@ impl Case {
         }
     }
 
+    /// Replaces the gradient of each final pp by `ga·aa + gb·bb`, which is what a consumer that takes (aa, bb, pp) for a state sends.
+    /// The maximum that pp is then carries no gradient of its own: needed where keys tie, since a tie has no derivative.
+    pub fn as_from_a_consumer_of_states(mut self) -> Self {
+        let width = self.dims.c;
+        for seq in self.seqs.clone() {
+            for c in 0..width {
+                if seq.slot_out != NO_STATE {
+                    let (_, [aa, bb, _]) = self.channel(&seq, c).forward();
+                    let (_, [ga, gb, _]) = self.cotangent(&seq, c);
+                    let row = self.dims.n + seq.slot_out as usize * STATE_ROWS + 2;
+                    self.grad_out[row * width + c] = (ga * aa + gb * bb) as f32;
+                }
+            }
+        }
+        self
+    }
+
     pub fn poisoned_out(&self) -> Vec<f32> {
         vec![f32::from_bits(POISON); self.dims.out_len().expect("small")]
     }
