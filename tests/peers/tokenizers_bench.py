@@ -10,6 +10,7 @@ cache, every file once.
 import argparse
 import array
 import hashlib
+import json
 import os
 import sys
 import time
@@ -26,7 +27,7 @@ def train(texts, vocab_size):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
@@ -71,8 +72,11 @@ def main():
         digest.update(ids.tobytes())
         count += len(ids)
     print(f"encode  {count} tokens, sha256 of the ids as little-endian u16: {digest.hexdigest()}")
-    json_digest = hashlib.sha256(trained.to_str(pretty=True).encode()).hexdigest()
-    print(f"train   sha256 of the pretty tokenizer.json: {json_digest}")
+    # The decoder's settings have no effect and cannot be chosen from Python; ptbr-tokenizer writes those of the pre-tokenizer.
+    content = json.loads(trained.to_str())
+    content["decoder"] = content["pre_tokenizer"]
+    json_digest = hashlib.sha256(json.dumps(content, indent=2, ensure_ascii=False).encode()).hexdigest()
+    print(f"train   sha256 of the tokenizer.json: {json_digest}")
 
 
 if __name__ == "__main__":
