@@ -36,8 +36,8 @@ impl Weigher {
     /// 0 to 2^30; 0 for what is less than half of 2^-30 as likely as the most likely token.
     pub(super) fn weight(self, logit: f32, max: f32) -> u32 {
         let halvings = (max - logit) * self.scale;
-        // Also false for NaN, which infinity minus infinity would be.
-        if !(halvings < 32.0) {
+        // Infinity minus infinity is NaN.
+        if halvings >= 32.0 || halvings.is_nan() {
             return 0;
         }
         // 24 bits behind the point: exact from 2^-24 on, and below 2^29.

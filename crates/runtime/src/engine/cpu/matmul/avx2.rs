@@ -1,4 +1,8 @@
 //! The tile in 256-bit registers: sixteen running sums are two registers, 2 rows × 3 tokens are 12 of 16.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "rows and tokens index a block of registers, which iterators would hide"
+)]
 
 use super::{LANES, Tile};
 use std::arch::x86_64::*;

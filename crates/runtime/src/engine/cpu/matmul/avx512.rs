@@ -1,4 +1,8 @@
 //! The tile in 512-bit registers: 4 rows × 6 tokens are 24 sums, 4 registers of weights and one of input, of 32.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "rows and tokens index a block of registers, which iterators would hide"
+)]
 
 use super::{LANES, Tile};
 use std::arch::x86_64::*;
