@@ -179,24 +179,33 @@ impl<R: Read> StreamDecoder<R> {
 pub(super) struct HoldBack {
     data: Vec<u8>,
     taken: usize,
+    /// Bytes of streams that ended, and so passed every checksum.
+    verified: usize,
 }
 
 impl HoldBack {
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         if self.taken > 0 && self.taken >= self.data.len() / 2 {
             self.data.drain(..self.taken);
+            self.verified = self.verified.saturating_sub(self.taken);
             self.taken = 0;
         }
         self.data.reserve(INPUT_BYTES);
         &mut self.data
     }
 
-    /// Bytes that may be handed out: all when `everything`, else all but the held back ones.
+    /// Says that a stream ended.
+    pub(super) fn verify(&mut self) {
+        self.verified = self.data.len();
+    }
+
+    /// Bytes that may be handed out: all when `everything`, else those of whole streams and all but the newest megabyte.
     pub(super) fn ready(&self, everything: bool) -> &[u8] {
         let end = if everything {
             self.data.len()
         } else {
-            self.data.len().saturating_sub(HELD_BACK_BYTES)
+            self.verified
+                .max(self.data.len().saturating_sub(HELD_BACK_BYTES))
         };
         &self.data[self.taken.min(end)..end]
     }
@@ -253,7 +262,8 @@ impl<R: Read> Read for Bz2Reader<R> {
             }
             match self.decoder.fill(self.held.buffer()) {
                 Ok(Progress::FileEnd) => self.ended = Some(Ok(())),
-                Ok(_) => {}
+                Ok(Progress::StreamEnd { .. }) => self.held.verify(),
+                Ok(Progress::More) => {}
                 Err(stop) => self.ended = Some(Err(stop)),
             }
         }

@@ -1,5 +1,6 @@
 //! A reader that hands valid UTF-8 to the XML parser, whatever comes in, and that bounds how much one XML event may hold.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
 use super::stop_of;
@@ -32,10 +33,12 @@ pub(super) struct Utf8Reader<R> {
     cut_in_event: bool,
     /// An event was cut since it was last asked.
     overlong: bool,
-    /// Invalid sequences replaced.
-    pub(super) invalid: u64,
-    /// Raw offset of the first one.
-    pub(super) first_invalid: Option<u64>,
+    /// Bytes handed out before this buffer.
+    handed_out: u64,
+    /// Replaced sequences in this buffer: where they stand in what is handed out, and their offset in the raw input.
+    invalid: VecDeque<(u64, u64)>,
+    /// Those already handed out since [`Utf8Reader::take_invalid`]: how many, and the offset of the first.
+    passed: (u64, Option<u64>),
     /// Why reading ended, when not at the end of the file.
     pub(super) stop: Option<Stop>,
 }
@@ -58,8 +61,9 @@ impl<R: Read> Utf8Reader<R> {
             budget: event_limit,
             cut_in_event: false,
             overlong: false,
-            invalid: 0,
-            first_invalid: None,
+            handed_out: 0,
+            invalid: VecDeque::new(),
+            passed: (0, None),
             stop: None,
         }
     }
@@ -68,6 +72,16 @@ impl<R: Read> Utf8Reader<R> {
     pub(super) fn begin_event(&mut self) {
         self.budget = self.event_limit;
         self.cut_in_event = false;
+        let here = self.handed_out + self.start as u64;
+        while let Some((_, offset)) = self.invalid.pop_front_if(|(at, _)| *at < here) {
+            self.passed.0 += 1;
+            self.passed.1.get_or_insert(offset);
+        }
+    }
+
+    /// Sequences replaced in the events since the last call: how many, and the raw offset of the first.
+    pub(super) fn take_invalid(&mut self) -> (u64, Option<u64>) {
+        std::mem::take(&mut self.passed)
     }
 
     /// Whether an event was cut since the last call.
@@ -82,6 +96,7 @@ impl<R: Read> Utf8Reader<R> {
     }
 
     fn refill(&mut self) {
+        self.handed_out += self.end as u64;
         self.start = 0;
         self.end = 0;
         while self.end == 0 && !self.at_eof {
@@ -136,9 +151,9 @@ impl<R: Read> Utf8Reader<R> {
             if unfinished && !self.at_eof {
                 carry.extend_from_slice(invalid);
             } else {
+                self.invalid
+                    .push_back((self.handed_out + fixed.len() as u64, base + offset as u64));
                 fixed.extend_from_slice("\u{FFFD}".as_bytes());
-                self.invalid += 1;
-                self.first_invalid.get_or_insert(base + offset as u64);
             }
             offset += invalid.len();
         }

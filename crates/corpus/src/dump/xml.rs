@@ -77,7 +77,6 @@ pub struct WikiStreamParser<R: Read> {
     seen_root: bool,
     closed_root: bool,
     depth: usize,
-    invalid_seen: u64,
 }
 
 /// Puts text where the open element says.
@@ -112,7 +111,6 @@ impl<R: Read> WikiStreamParser<R> {
             seen_root: false,
             closed_root: false,
             depth: 0,
-            invalid_seen: 0,
         }
     }
 
@@ -177,8 +175,7 @@ impl<R: Read> WikiStreamParser<R> {
                             self.in_page = true;
                             self.in_revision = false;
                             page.clear();
-                            self.invalid_seen = self.reader.get_ref().invalid;
-                            self.reader.get_mut().first_invalid = None;
+                            self.reader.get_mut().take_invalid();
                         }
                         "mediawiki" => self.seen_root = true,
                         "revision" => self.in_revision = true,
@@ -202,8 +199,7 @@ impl<R: Read> WikiStreamParser<R> {
                             self.in_page = false;
                             self.collector.field = Field::None;
                             let source = self.reader.get_mut();
-                            page.invalid_utf8 = source.invalid - self.invalid_seen;
-                            page.invalid_utf8_offset = source.first_invalid.take();
+                            (page.invalid_utf8, page.invalid_utf8_offset) = source.take_invalid();
                             page.oversized |= source.take_overlong();
                             return Ok(true);
                         }

@@ -11,11 +11,16 @@ use super::words::{is_abbreviation, is_counted, is_expectant};
 pub(super) struct HoleMender {
     work: Vec<u8>,
     mended: Vec<u8>,
+    inner: Vec<u8>,
+    /// Where brackets that are open now begin in `work`.
+    open: Vec<usize>,
     word: String,
 }
 
 /// Brackets with more in them than this are prose, bytes.
 const MAX_BRACKET: usize = 800;
+/// Brackets open at a time that are looked at.
+const MAX_BRACKETS: usize = 16;
 
 fn has_hole(text: &[u8]) -> bool {
     memchr2(SOFT_HOLE, HARD_HOLE, text).is_some()
@@ -38,29 +43,40 @@ impl HoleMender {
         paragraph.extend_from_slice(&self.mended);
     }
 
-    /// Brackets with holes: the parts that miss something go, and the bracket with them when nothing is left.
+    /// Brackets with holes, the innermost first: the parts that miss something go, and the bracket with them when nothing is left.
     fn brackets(&mut self, text: &[u8]) {
         self.work.clear();
-        let mut i = 0;
-        while i < text.len() {
-            let Some(open) = memchr::memchr(b'(', &text[i..]).map(|at| i + at) else {
-                break;
-            };
-            self.work.extend_from_slice(&text[i..open]);
-            let Some(close) = closing_bracket(text, open) else {
-                self.work.push(b'(');
-                i = open + 1;
-                continue;
-            };
-            let inner = &text[open + 1..close];
-            if has_hole(inner) {
-                self.bracket(inner);
-            } else {
-                self.work.extend_from_slice(&text[open..=close]);
+        self.open.clear();
+        let mut last_hole = None;
+        for &byte in text {
+            self.work.push(byte);
+            match byte {
+                SOFT_HOLE | HARD_HOLE => last_hole = Some(self.work.len() - 1),
+                b'(' => {
+                    if self.open.len() == MAX_BRACKETS {
+                        self.open.remove(0);
+                    }
+                    self.open.push(self.work.len() - 1);
+                }
+                b')' => {
+                    let Some(open) = self.open.pop() else {
+                        continue;
+                    };
+                    if last_hole.is_some_and(|hole| hole > open)
+                        && self.work.len() - open <= MAX_BRACKET
+                    {
+                        let mut inner = std::mem::take(&mut self.inner);
+                        inner.clear();
+                        inner.extend_from_slice(&self.work[open + 1..self.work.len() - 1]);
+                        self.work.truncate(open);
+                        self.bracket(&inner);
+                        self.inner = inner;
+                        last_hole = None;
+                    }
+                }
+                _ => {}
             }
-            i = close + 1;
         }
-        self.work.extend_from_slice(&text[i..]);
     }
 
     fn bracket(&mut self, inner: &[u8]) {
@@ -218,24 +234,6 @@ impl HoleMender {
         }
         text.len()
     }
-}
-
-/// The position of the bracket that closes the one at `open`, near enough to be a remark.
-fn closing_bracket(text: &[u8], open: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    for (at, byte) in text.iter().enumerate().skip(open).take(MAX_BRACKET) {
-        match byte {
-            b'(' => depth += 1,
-            b')' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 fn last_word(text: &[u8]) -> &[u8] {

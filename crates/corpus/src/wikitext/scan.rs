@@ -85,7 +85,9 @@ pub(super) struct Scanner {
     lost_braces: usize,
     lost_links: usize,
     lost_tables: usize,
-    bold: bool,
+    /// Up to where the bold and italic marks of a line were counted, and whether both are odd in number.
+    marks_counted_to: usize,
+    uneven_marks: bool,
     pub(super) poems: usize,
     pub(super) sup: Option<usize>,
     /// Bit per tag: no closing tag of this kind from here to the end of the page.
@@ -103,7 +105,8 @@ impl Scanner {
         self.title.push_str(title);
         (self.braces, self.links, self.tables) = (0, 0, 0);
         (self.lost_braces, self.lost_links, self.lost_tables) = (0, 0, 0);
-        self.bold = false;
+        self.marks_counted_to = 0;
+        self.uneven_marks = false;
         self.poems = 0;
         self.sup = None;
         self.no_close = 0;
@@ -173,27 +176,46 @@ impl Scanner {
         }
     }
 
-    /// Bold and italic marks go; an apostrophe before bold, as in `d'''Artagnan'''`, stays.
+    /// Bold and italic marks go. As in MediaWiki, an apostrophe stands before italics where a line's marks do not come out even otherwise, as in
+    /// `d'''Artagnan''`.
     fn apostrophe(&mut self, src: &[u8], i: usize) -> usize {
         let run = Self::run_length(src, i);
-        match run {
-            1 => self.out.push(b'\''),
-            2 => {}
-            3 if !self.bold && self.ends_with_single_letter() => self.out.push(b'\''),
-            _ => {
-                if run == 4 && !self.bold {
-                    self.out.push(b'\'');
-                }
-                self.bold = !self.bold;
-            }
+        if run == 1 {
+            self.out.push(b'\'');
+            return i + 1;
+        }
+        if i >= self.marks_counted_to {
+            self.count_marks(src, i);
+        }
+        let elision = run == 3 && self.uneven_marks && self.ends_with_single_letter();
+        if elision {
+            self.uneven_marks = false;
+        }
+        if elision || run == 4 {
+            self.out.push(b'\'');
         }
         i + run
     }
 
-    /// Whether the output ends in a word of one letter that elides, as French and Italian names have it.
+    /// Counts the bold and italic marks from here to the end of the line, once a line.
+    fn count_marks(&mut self, src: &[u8], from: usize) {
+        let end = memchr::memchr(b'\n', &src[from..]).map_or(src.len(), |at| from + at);
+        self.steps += (end - from) as u64;
+        let (mut bold, mut italic, mut at) = (0usize, 0usize, from);
+        while let Some(found) = memchr::memchr(b'\'', &src[at..end]) {
+            let run = Self::run_length(&src[..end], at + found);
+            bold += usize::from(run >= 3);
+            italic += usize::from(run == 2 || run >= 5);
+            at += found + run;
+        }
+        self.marks_counted_to = end;
+        self.uneven_marks = bold % 2 == 1 && italic % 2 == 1;
+    }
+
+    /// Whether the output ends in a word of one letter.
     fn ends_with_single_letter(&self) -> bool {
         let mut end = self.out.iter().rev();
-        let letter = end.next().is_some_and(|b| b"dDlLcCnNsSjJ".contains(b));
+        let letter = end.next().is_some_and(u8::is_ascii_alphabetic);
         letter
             && end
                 .next()
@@ -276,14 +298,27 @@ impl Scanner {
     }
 
     fn pop_frame(&mut self) {
-        if let Some(frame) = self.frames.pop() {
-            self.args.truncate(frame.args);
-            match frame.kind {
-                Kind::Brace { .. } => self.braces -= 1,
-                Kind::Link => self.links -= 1,
-                Kind::Table => self.tables -= 1,
-                Kind::External => {}
+        let Some(frame) = self.frames.pop() else {
+            return;
+        };
+        self.args.truncate(frame.args);
+        match frame.kind {
+            Kind::Brace { .. } => self.braces -= 1,
+            Kind::Link => self.links -= 1,
+            Kind::Table => self.tables -= 1,
+            Kind::External => {}
+        }
+        self.forget_recovery(frame.start);
+    }
+
+    /// A line of text inside what closed properly, from `start` on, was not where the constructs around it should have ended.
+    fn forget_recovery(&mut self, start: usize) {
+        for frame in self.frames.iter_mut().rev() {
+            self.steps += 1;
+            if frame.recovery.is_none_or(|at| at <= start) {
+                break;
             }
+            frame.recovery = None;
         }
     }
 
@@ -344,6 +379,7 @@ impl Scanner {
                 0 | 1 => self.pop_frame(),
                 rest => {
                     self.args.truncate(frame.args);
+                    self.forget_recovery(frame.start);
                     if let Some(top) = self.frames.last_mut() {
                         top.kind = Kind::Brace { count: rest };
                     }
@@ -444,7 +480,6 @@ impl Scanner {
                 _ => break,
             }
         }
-        self.bold = false;
         if self.poems > 0 {
             self.out.push(LINE_BREAK);
         }
@@ -597,6 +632,13 @@ impl Scanner {
                 self.out.copy_within(read..from, write);
                 write += from - read;
             }
+            // The line end inside what goes still separates what stays around it.
+            let removed = &self.out[from.max(read)..to];
+            let breaks = usize::from(removed.contains(&b'\n'))
+                + usize::from(memchr::memmem::find(removed, b"\n\n").is_some());
+            self.steps += removed.len() as u64;
+            self.out[write..write + breaks].fill(b'\n');
+            write += breaks;
             read = to;
         }
         if read > 0 {

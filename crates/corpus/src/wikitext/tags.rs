@@ -12,6 +12,8 @@ enum Tag {
     Transparent,
     /// Its content is not text of the article.
     Drop(u8),
+    /// The same, and it stands between paragraphs.
+    DropBlock(u8),
     /// The same, and the sentence around it misses it.
     DropHole(u8),
     /// A footnote.
@@ -51,30 +53,30 @@ fn classify(name: &[u8]) -> Option<Tag> {
         b"math" => Tag::Math(1),
         b"chem" => Tag::DropHole(2),
         b"ce" => Tag::DropHole(3),
-        b"score" => Tag::Drop(4),
+        b"score" => Tag::DropBlock(4),
         b"hiero" => Tag::DropHole(5),
         b"pre" => Tag::DropHole(6),
         b"syntaxhighlight" => Tag::DropHole(7),
         b"source" => Tag::DropHole(8),
-        b"gallery" => Tag::Drop(9),
-        b"timeline" => Tag::Drop(10),
-        b"imagemap" => Tag::Drop(11),
-        b"categorytree" => Tag::Drop(12),
+        b"gallery" => Tag::DropBlock(9),
+        b"timeline" => Tag::DropBlock(10),
+        b"imagemap" => Tag::DropBlock(11),
+        b"categorytree" => Tag::DropBlock(12),
         b"templatestyles" => Tag::Drop(13),
-        b"inputbox" => Tag::Drop(14),
-        b"graph" => Tag::Drop(15),
-        b"mapframe" => Tag::Drop(16),
+        b"inputbox" => Tag::DropBlock(14),
+        b"graph" => Tag::DropBlock(15),
+        b"mapframe" => Tag::DropBlock(16),
         b"maplink" => Tag::DropHole(17),
         b"includeonly" => Tag::Drop(18),
-        b"references" => Tag::Drop(19),
-        b"table" => Tag::Drop(20),
+        b"references" => Tag::DropBlock(19),
+        b"table" => Tag::DropBlock(20),
         b"script" => Tag::Drop(21),
         b"style" => Tag::Drop(22),
         b"indicator" => Tag::Drop(23),
         b"charinsert" => Tag::Drop(24),
-        b"dynamicpagelist" => Tag::Drop(25),
-        b"listing" => Tag::Drop(26),
-        b"languages" => Tag::Drop(27),
+        b"dynamicpagelist" => Tag::DropBlock(25),
+        b"listing" => Tag::DropBlock(26),
+        b"languages" => Tag::DropBlock(27),
         _ => return None,
     })
 }
@@ -189,7 +191,13 @@ impl Scanner {
             Tag::Sup => self.superscript(tag.closing),
             Tag::Ref if opens => return self.footnote(src, tag.end),
             Tag::Ref => return self.unglue(src, tag.end),
-            Tag::Drop(id) | Tag::DropHole(id) | Tag::Math(id) | Tag::Nowiki(id) if opens => {
+            Tag::Drop(id)
+            | Tag::DropBlock(id)
+            | Tag::DropHole(id)
+            | Tag::Math(id)
+            | Tag::Nowiki(id)
+                if opens =>
+            {
                 let Some((content_end, next)) =
                     self.closing_tag(src, tag.end, &tag.name[..tag.name_len], id)
                 else {
@@ -197,6 +205,11 @@ impl Scanner {
                 };
                 let content = &src[tag.end..content_end];
                 match tag.tag {
+                    Tag::DropBlock(_) => self.out.extend_from_slice(b"\n\n"),
+                    // A listing that begins a line is a block of its own; inside a line it is a word of the sentence.
+                    Tag::DropHole(_) if matches!(self.out.last(), None | Some(b'\n')) => {
+                        self.out.push(b'\n')
+                    }
                     Tag::DropHole(_) => self.out.push(HARD_HOLE),
                     Tag::Math(_) => self.formula(content),
                     Tag::Nowiki(_) => self.plain(content),
@@ -204,7 +217,8 @@ impl Scanner {
                 }
                 return next;
             }
-            Tag::Drop(_) | Tag::DropHole(_) | Tag::Math(_) | Tag::Nowiki(_) => {}
+            Tag::Drop(_) | Tag::DropBlock(_) | Tag::DropHole(_) | Tag::Math(_) | Tag::Nowiki(_) => {
+            }
         }
         tag.end
     }

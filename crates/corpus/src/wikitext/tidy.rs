@@ -110,13 +110,19 @@ pub(super) fn tidy(src: &[u8], out: &mut Vec<u8>) {
                 let reference = rest.len() >= 3 && rest[..3].eq_ignore_ascii_case(b"ref");
                 if !reference && !rest.starts_with(b"!--") {
                     out.push(b'<');
+                } else {
+                    while last_of(out, base) == Some(b'<') {
+                        out.pop();
+                    }
                 }
             }
             _ => {
                 // Apostrophes in pairs are markup; alone they are not.
+                let more = src[i..].iter().take_while(|b| **b == b'\'').count();
+                i += more;
                 if last == Some(b'\'') {
                     out.pop();
-                } else {
+                } else if more == 0 {
                     out.push(b'\'');
                 }
             }
@@ -145,7 +151,7 @@ fn trim_blank(out: &mut Vec<u8>, base: usize) {
 }
 
 fn trim_end(out: &mut Vec<u8>, base: usize) {
-    while matches!(last_of(out, base), Some(b' ' | b'\n')) {
+    while matches!(last_of(out, base), Some(b' ' | b'\n' | b',')) {
         out.pop();
     }
 }
@@ -236,7 +242,7 @@ mod tests {
     #[test]
     fn no_pair_reads_as_markup() {
         assert_eq!(tidied("a [{{[ b"), "a b");
-        assert_eq!(tidied("x {{ y }} z {| w |} ''' v"), "x y z w ' v");
+        assert_eq!(tidied("x {{ y }} z {| w |} ''' v"), "x y z w v");
     }
 
     #[test]
