@@ -4,6 +4,7 @@
 mod args;
 mod command;
 mod counts;
+mod features;
 mod full;
 mod licences;
 mod machine;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::args::TestOptions;
 use crate::command::{self, Workspace};
 use crate::report::{Done, Report};
-use crate::{full, licences, machine};
+use crate::{features, full, licences, machine};
 
 /// Runs the checks. `Ok(false)` when one of them does not hold, `Err` when they cannot be run here.
 pub fn run(options: &TestOptions) -> Result<bool> {
@@ -36,6 +36,7 @@ pub fn run(options: &TestOptions) -> Result<bool> {
     });
 
     if options.packages.is_empty() {
+        report.check("features", || features::check(&workspace));
         report.check("licences", || licences::check(&workspace));
     }
 
