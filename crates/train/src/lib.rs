@@ -1,1 +1,27 @@
-//! The trainer is being written.
+//! Training RWKV-4 with burn: modules, the WKV operation, the optimizer, the step loop. The only crate that sees burn.
+//!
+//! | you want | use |
+//! |---|---|
+//! | to train a model from a token file | [`Trainer::new`], then [`Trainer::run`] |
+//! | to go on after a stop | [`Trainer::resume`] |
+//! | to watch a run | [`TrainObserver`] |
+//! | to judge a model on held-out tokens | [`Evaluator`] |
+//! | to know what GPUs there are | [`device::adapters`] |
+#![deny(missing_docs)]
+
+pub mod device;
+mod error;
+mod evaluate;
+pub mod model;
+pub mod ops;
+pub mod optim;
+mod trainer;
+
+pub use device::TrainDevice;
+pub use error::TrainError;
+pub use evaluate::{EvalMetrics, Evaluator};
+pub use model::Rwkv;
+pub use trainer::{
+    EvaluationReport, MetricsCsv, ResumeOverrides, RunInfo, StepReport, TrainLogger, TrainObserver,
+    TrainStats, Trainer, TrainerSetup, load_model,
+};

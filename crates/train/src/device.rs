@@ -1,0 +1,156 @@
+//! Which device trains.
+
+use burn::tensor::{Device, DeviceKind};
+use ptbr_model::RwkvConfig;
+
+use crate::TrainError;
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrainDevice {
+    /// A hardware GPU when there is one, otherwise the CPU; never a software adapter, which is slower than the CPU itself.
+    #[default]
+    Auto,
+    /// burn's CPU backend.
+    Cpu,
+    /// Any GPU adapter, a software one too.
+    Gpu,
+}
+
+/// A GPU adapter as the system lists it.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// Name of the card or of the software that stands for one.
+    pub name: String,
+    /// `Vulkan`, `Metal`, `Dx12`, `Gl`.
+    pub backend: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
+    pub kind: String,
+    /// Whether it is hardware.
+    pub is_hardware: bool,
+    /// Largest storage buffer that a kernel can bind, in bytes.
+    pub max_binding_bytes: u64,
+    /// Largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// Storage buffers that a kernel can bind.
+    pub max_storage_buffers: u32,
+    /// Whether kernels may compute in f16.
+    pub shader_f16: bool,
+    /// Whether kernels have subgroup operations, and of which sizes.
+    pub subgroups: Option<(u32, u32)>,
+}
+
+/// Storage buffers that the hand-written kernels bind at most: the WebGPU default.
+pub const STORAGE_BUFFERS: u32 = 8;
+
+/// All adapters, hardware first.
+pub fn adapters() -> Vec<Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let mut found: Vec<Adapter> =
+        pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()))
+            .iter()
+            .map(|adapter| {
+                let (info, limits, features) =
+                    (adapter.get_info(), adapter.limits(), adapter.features());
+                Adapter {
+                    name: info.name,
+                    backend: format!("{:?}", info.backend),
+                    kind: format!("{:?}", info.device_type),
+                    is_hardware: !matches!(
+                        info.device_type,
+                        wgpu::DeviceType::Cpu | wgpu::DeviceType::Other
+                    ),
+                    max_binding_bytes: limits.max_storage_buffer_binding_size,
+                    max_buffer_bytes: limits.max_buffer_size,
+                    max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+                    shader_f16: features.contains(wgpu::Features::SHADER_F16),
+                    subgroups: features
+                        .contains(wgpu::Features::SUBGROUP)
+                        .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+                }
+            })
+            .filter(|adapter| adapter.max_storage_buffers >= STORAGE_BUFFERS)
+            .collect();
+    found.sort_by_key(|adapter| !adapter.is_hardware);
+    found
+}
+
+/// The device of a run.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// burn's device, without autodiff.
+    pub device: Device,
+    /// What to call it.
+    pub name: String,
+    /// The adapter behind it; `None` on the CPU.
+    pub adapter: Option<Adapter>,
+}
+
+impl TrainDevice {
+    /// The device that this asks for on this machine.
+    pub fn select(self) -> Result<Selected, TrainError> {
+        let cpu = || Selected {
+            device: Device::flex(),
+            name: "cpu".to_owned(),
+            adapter: None,
+        };
+        let gpu = |adapter: Adapter| Selected {
+            device: Device::wgpu(DeviceKind::DefaultDevice),
+            name: format!("{} ({})", adapter.name, adapter.backend),
+            adapter: Some(adapter),
+        };
+        match self {
+            Self::Cpu => Ok(cpu()),
+            Self::Auto => Ok(adapters()
+                .into_iter()
+                .find(|a| a.is_hardware)
+                .map_or_else(cpu, gpu)),
+            Self::Gpu => adapters()
+                .into_iter()
+                .next()
+                .map(gpu)
+                .ok_or(TrainError::NoAdapter),
+        }
+    }
+}
+
+impl Selected {
+    /// Refuses, before anything is allocated, what would not fit one binding of the adapter.
+    pub fn check_buffers(
+        &self,
+        config: &RwkvConfig,
+        batch: usize,
+        seq_len: usize,
+    ) -> Result<(), TrainError> {
+        let Some(adapter) = &self.adapter else {
+            return Ok(());
+        };
+        let rows = batch as u64 * seq_len as u64;
+        let parameters = config.tensor_specs().into_iter().map(|spec| {
+            let elements = spec
+                .shape
+                .iter()
+                .fold(1u64, |product, dim| product.saturating_mul(*dim as u64));
+            (spec.name, elements)
+        });
+        let activations = [
+            ("the logits of a micro-batch", config.vocab_size),
+            ("the inner rows of channel mixing", config.d_ffn),
+        ];
+        let activations =
+            activations.map(|(name, width)| (name.to_owned(), rows.saturating_mul(width as u64)));
+        for (tensor, elements) in parameters.chain(activations) {
+            let bytes = elements.saturating_mul(4);
+            if bytes > adapter.max_binding_bytes {
+                let (adapter, limit) = (adapter.name.clone(), adapter.max_binding_bytes);
+                return Err(TrainError::BufferTooLarge {
+                    tensor,
+                    bytes,
+                    adapter,
+                    limit,
+                });
+            }
+        }
+        Ok(())
+    }
+}

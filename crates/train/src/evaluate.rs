@@ -1,0 +1,117 @@
+//! Loss, perplexity, accuracy and bits per byte of a model on held-out tokens.
+
+use std::sync::Arc;
+
+use ptbr_dataset::{DatasetError, MmapDataset, ValidationWindow, validation_windows};
+use ptbr_model::RwkvConfig;
+use serde::Serialize;
+
+use crate::model::{ForwardOptions, Rwkv, Windows};
+
+/// What an evaluation found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct EvalMetrics {
+    /// Mean cross-entropy, nats per token.
+    pub loss: f64,
+    /// `exp(loss)`.
+    pub perplexity: f64,
+    /// Total cross-entropy in bits over the bytes that the predicted tokens stand for: comparable between tokenizers.
+    pub bits_per_byte: f64,
+    /// Share of tokens that were the most likely one.
+    pub accuracy: f64,
+    /// Tokens predicted.
+    pub tokens: u64,
+}
+
+/// Reads held-out tokens in windows that start without history, as training does.
+#[derive(Debug, Clone)]
+pub struct Evaluator {
+    /// Windows in a batch.
+    pub batch_size: usize,
+    /// Tokens in a window.
+    pub seq_len: usize,
+    /// Tokens to predict at most; 0 for all.
+    pub max_tokens: u64,
+    /// Bytes that each token stands for.
+    pub token_bytes: Arc<Vec<u32>>,
+}
+
+/// Sums over windows.
+#[derive(Default)]
+struct Sums {
+    nats: f64,
+    correct: f64,
+    tokens: u64,
+    bytes: u64,
+}
+
+impl Evaluator {
+    /// Evaluates `model` on `data`.
+    pub fn evaluate(
+        &self,
+        model: &Rwkv,
+        config: &RwkvConfig,
+        data: &MmapDataset,
+    ) -> Result<EvalMetrics, DatasetError> {
+        // Without autodiff nothing is kept for a backward pass.
+        let model = burn::module::Module::valid(model);
+        let mut sums = Sums::default();
+        let mut batch: Vec<ValidationWindow<'_>> = Vec::with_capacity(self.batch_size);
+        for window in validation_windows(data, self.seq_len, self.max_tokens)? {
+            if window.inputs.len() < self.seq_len {
+                self.add(&model, config, &[window], &mut sums);
+                continue;
+            }
+            batch.push(window);
+            if batch.len() == self.batch_size {
+                self.add(&model, config, &batch, &mut sums);
+                batch.clear();
+            }
+        }
+        if !batch.is_empty() {
+            self.add(&model, config, &batch, &mut sums);
+        }
+        let loss = sums.nats / sums.tokens.max(1) as f64;
+        Ok(EvalMetrics {
+            loss,
+            perplexity: loss.exp(),
+            bits_per_byte: sums.nats / std::f64::consts::LN_2 / sums.bytes.max(1) as f64,
+            accuracy: sums.correct / sums.tokens.max(1) as f64,
+            tokens: sums.tokens,
+        })
+    }
+
+    fn add(
+        &self,
+        model: &Rwkv,
+        config: &RwkvConfig,
+        batch: &[ValidationWindow<'_>],
+        sums: &mut Sums,
+    ) {
+        let Some(first) = batch.first() else { return };
+        let collect = |pick: fn(&ValidationWindow<'_>) -> Vec<u16>| {
+            Arc::new(batch.iter().flat_map(pick).collect::<Vec<u16>>())
+        };
+        let windows = Windows {
+            inputs: collect(|w| w.inputs.to_vec()),
+            targets: collect(|w| w.targets.to_vec()),
+            seq_len: first.inputs.len(),
+        };
+        let report = model
+            .forward(config, &windows, ForwardOptions::EVALUATION)
+            .read();
+        let tokens = windows.targets.len();
+        sums.nats += report.loss * tokens as f64;
+        sums.correct += report.correct;
+        sums.tokens += tokens as u64;
+        let bytes = |token: &u16| {
+            u64::from(
+                self.token_bytes
+                    .get(usize::from(*token))
+                    .copied()
+                    .unwrap_or(0),
+            )
+        };
+        sums.bytes += windows.targets.iter().map(bytes).sum::<u64>();
+    }
+}

@@ -1,0 +1,36 @@
+//! Channel mixing: `sigmoid(Wr xr) · (Wv max(0, Wk xk)²)` over token-shifted inputs.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::Projection;
+use crate::ops::activation::{gate, relu_squared};
+use crate::ops::token_shift::token_shift;
+
+/// The parameters of channel mixing; vectors are `[C]`.
+#[derive(Module, Debug)]
+pub struct ChannelMixing {
+    /// Share of the current token in the input of `key`.
+    pub time_mix_k: Param<Tensor<1>>,
+    /// Share of the current token in the input of `receptance`.
+    pub time_mix_r: Param<Tensor<1>>,
+    /// `[F, C]`.
+    pub key: Projection,
+    /// `[C, C]`.
+    pub receptance: Projection,
+    /// `[C, F]`.
+    pub value: Projection,
+}
+
+impl ChannelMixing {
+    /// x `[N, C]`, windows of `seq_len` rows → `[N, C]`.
+    pub fn forward(&self, x: Tensor<2>, seq_len: usize) -> Tensor<2> {
+        let k = self
+            .key
+            .forward(token_shift(x.clone(), self.time_mix_k.val(), seq_len));
+        let r = self
+            .receptance
+            .forward(token_shift(x, self.time_mix_r.val(), seq_len));
+        gate(r, self.value.forward(relu_squared(k)))
+    }
+}

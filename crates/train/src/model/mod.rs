@@ -1,0 +1,159 @@
+//! RWKV-4 as burn modules. Field names spell the official tensor names: `blocks.3.att.key.weight` is the path of that parameter.
+
+mod channel_mixing;
+pub mod init;
+mod layers;
+mod orthogonal;
+pub mod parameters;
+mod time_mixing;
+
+use std::sync::Arc;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use ptbr_model::RwkvConfig;
+
+use crate::ops::dropout::{DropoutMask, add_dropped};
+use crate::ops::embedding::embedding;
+use crate::ops::head_loss::{HeadOutput, head_loss};
+
+pub use channel_mixing::ChannelMixing;
+pub use layers::{LayerNorm, Projection};
+pub use time_mixing::TimeMixing;
+
+/// The model: embedding, blocks, a last layer norm and the head.
+#[derive(Module, Debug)]
+pub struct Rwkv {
+    /// `[V, C]`.
+    pub emb: Projection,
+    /// The layers.
+    pub blocks: Vec<RwkvBlock>,
+    /// Before the head.
+    pub ln_out: LayerNorm,
+    /// `[V, C]`, not tied to the embedding.
+    pub head: Projection,
+}
+
+/// One layer: `x += att(ln1(x)); x += ffn(ln2(x))`; the first normalises the embedding before.
+#[derive(Module, Debug)]
+pub struct RwkvBlock {
+    /// After the embedding, in layer 0 only.
+    pub ln0: Option<LayerNorm>,
+    /// Before time mixing.
+    pub ln1: LayerNorm,
+    /// Before channel mixing.
+    pub ln2: LayerNorm,
+    /// Time mixing.
+    pub att: TimeMixing,
+    /// Channel mixing.
+    pub ffn: ChannelMixing,
+}
+
+/// A batch of token windows of equal length, each starting without history.
+#[derive(Debug, Clone)]
+pub struct Windows {
+    /// `[B · T]`, window after window.
+    pub inputs: Arc<Vec<u16>>,
+    /// `[B · T]`: the token after each input.
+    pub targets: Arc<Vec<u16>>,
+    /// T.
+    pub seq_len: usize,
+}
+
+/// What one forward pass needs to know besides the tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct ForwardOptions {
+    /// Dropout probability of the two branches of each layer; 0 for evaluation.
+    pub dropout: f64,
+    /// Seed of the dropout masks.
+    pub seed: u64,
+    /// Index of the micro-batch since the start of the run: the masks are a function of (seed, this, layer).
+    pub micro_batch: u64,
+    /// L2Wrap coefficient; 0 for none.
+    pub l2_wrap: f32,
+}
+
+impl ForwardOptions {
+    /// No dropout, no L2Wrap.
+    pub const EVALUATION: Self = Self {
+        dropout: 0.0,
+        seed: 0,
+        micro_batch: 0,
+        l2_wrap: 0.0,
+    };
+}
+
+impl Rwkv {
+    /// The loss of `windows`. Fails when a token does not exist.
+    pub fn forward(
+        &self,
+        config: &RwkvConfig,
+        windows: &Windows,
+        options: ForwardOptions,
+    ) -> HeadOutput {
+        let hidden = self.hidden(config, windows, options);
+        head_loss(
+            hidden,
+            self.head.weight.val(),
+            &windows.targets,
+            options.l2_wrap,
+        )
+    }
+
+    /// The normalised rows before the head, `[B · T, C]`.
+    pub fn hidden(
+        &self,
+        config: &RwkvConfig,
+        windows: &Windows,
+        options: ForwardOptions,
+    ) -> Tensor<2> {
+        let eps = config.layer_norm_eps;
+        let mut x = embedding(self.emb.weight.val(), &windows.inputs);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let mask = |branch| {
+                DropoutMask::new(
+                    options.dropout,
+                    options.seed,
+                    options.micro_batch,
+                    layer,
+                    branch,
+                )
+            };
+            if let Some(ln0) = &block.ln0 {
+                x = ln0.forward(x, eps);
+            }
+            let mixed = block
+                .att
+                .forward(block.ln1.forward(x.clone(), eps), windows.seq_len);
+            x = add_dropped(x, mixed, mask(0));
+            let mixed = block
+                .ffn
+                .forward(block.ln2.forward(x.clone(), eps), windows.seq_len);
+            x = add_dropped(x, mixed, mask(1));
+        }
+        self.ln_out.forward(x, eps)
+    }
+
+    /// A model without parameters worth the name, to stand where one was moved out.
+    pub(crate) fn empty() -> Self {
+        let device = Device::flex();
+        let vector = || Param::from_tensor(Tensor::zeros([1], &device));
+        let matrix = || Projection {
+            weight: Param::from_tensor(Tensor::zeros([1, 1], &device)),
+        };
+        Self {
+            emb: matrix(),
+            blocks: Vec::new(),
+            ln_out: LayerNorm {
+                weight: vector(),
+                bias: vector(),
+            },
+            head: matrix(),
+        }
+    }
+
+    /// The device that holds the parameters.
+    pub fn device(&self) -> Device {
+        self.emb.weight.val().device()
+    }
+}

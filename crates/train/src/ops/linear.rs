@@ -1,0 +1,72 @@
+//! `y = x Wᵀ` with the weight as checkpoints hold it, `[out, in]`.
+
+use burn::tensor::Tensor;
+
+use super::gemm::{Matrix, matmul};
+use super::host::{self, BackwardContext, Forward, HostOp};
+
+/// x: `[N, I]`, weight: `[O, I]` → `[N, O]`.
+#[derive(Debug)]
+struct Linear {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl HostOp<2> for Linear {
+    fn forward(&self, [x, weight]: [&[f32]; 2], _tracked: bool) -> Forward {
+        let mut y = vec![0.0; self.rows * self.outputs];
+        let x = Matrix::new(x, self.rows, self.inputs);
+        matmul(
+            &mut y,
+            x,
+            Matrix::new(weight, self.outputs, self.inputs).transposed(),
+            false,
+        );
+        Forward::plain(y)
+    }
+
+    fn backward(&self, context: BackwardContext<'_, 2>) -> [Option<Vec<f32>>; 2] {
+        let [x, weight] = context.inputs;
+        let grad = Matrix::new(context.grad, self.rows, self.outputs);
+        let grad_x = context.wanted[0].then(|| {
+            let mut out = vec![0.0; self.rows * self.inputs];
+            matmul(
+                &mut out,
+                grad,
+                Matrix::new(weight, self.outputs, self.inputs),
+                false,
+            );
+            out
+        });
+        let grad_weight = context.wanted[1].then(|| {
+            let mut out = vec![0.0; self.outputs * self.inputs];
+            matmul(
+                &mut out,
+                grad.transposed(),
+                Matrix::new(x, self.rows, self.inputs),
+                false,
+            );
+            out
+        });
+        [grad_x, grad_weight]
+    }
+}
+
+/// `x Wᵀ`: x `[N, I]`, weight `[O, I]` → `[N, O]`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    if !host::is_host(&x.device()) {
+        return x.matmul(weight.transpose());
+    }
+    let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
+    host::run2(
+        x,
+        weight,
+        Linear {
+            rows,
+            inputs,
+            outputs,
+        },
+        [rows, outputs],
+    )
+}

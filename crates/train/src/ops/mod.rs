@@ -1,0 +1,16 @@
+//! The operations that RWKV-4 is made of, each with a fused form for the CPU and a composed form in tensor operations elsewhere.
+
+pub mod activation;
+pub mod dropout;
+pub mod embedding;
+pub mod gemm;
+pub mod head_loss;
+pub mod host;
+pub mod layer_norm;
+pub mod linear;
+pub mod rows;
+pub mod token_shift;
+pub mod wkv;
+
+#[cfg(test)]
+mod tests;

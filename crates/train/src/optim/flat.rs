@@ -1,0 +1,154 @@
+//! The elements of one tensor as a flat buffer, wherever they live: what accumulation, norms and optimizer states are made of.
+
+use std::io;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use crate::ops::host::{contiguous, elements, flex_tensor};
+
+/// Elements in a block. Sums are taken within a block and then over the blocks in order, whatever the number of threads.
+const BLOCK: usize = 1 << 16;
+
+/// A flat f32 buffer.
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are a few hundred, one a parameter"
+)]
+pub enum Flat {
+    /// In the memory of burn's CPU backend.
+    Host(FlexTensor),
+    /// On another device.
+    Device(Tensor<1>),
+}
+
+impl Flat {
+    /// The elements of a tensor outside autodiff.
+    pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        match tensor.clone().try_into_primitive::<Flex>() {
+            Ok(primitive) => {
+                drop(tensor);
+                Self::Host(match primitive.as_slice::<f32>() {
+                    Some(_) => primitive,
+                    None => primitive.to_contiguous(),
+                })
+            }
+            Err(_) => {
+                let len = tensor.shape().num_elements();
+                Self::Device(tensor.reshape([len]))
+            }
+        }
+    }
+
+    /// `values` on `device`.
+    pub fn from_values(values: Vec<f32>, device: &Device, host: bool) -> Self {
+        let len = values.len();
+        if host {
+            return Self::Host(flex_tensor(values, &[len]));
+        }
+        Self::Device(Tensor::from_data(TensorData::new(values, [len]), device))
+    }
+
+    /// The tensor over these elements in the given shape.
+    pub fn into_tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
+        match self {
+            Self::Host(primitive) => {
+                Tensor::from_primitive::<Flex>(primitive.reshape(shape.to_vec().into()))
+            }
+            Self::Device(tensor) => tensor.reshape(shape),
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Host(primitive) => elements(primitive).len(),
+            Self::Device(tensor) => tensor.shape().num_elements(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds `other`, element by element, in place.
+    pub fn add(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Host(to), Self::Host(from)) => {
+                let from = contiguous(&from);
+                let from = elements(&from);
+                to.storage_mut::<f32>()
+                    .par_chunks_mut(BLOCK)
+                    .zip(from.par_chunks(BLOCK))
+                    .for_each(|(to, from)| {
+                        to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
+                    });
+            }
+            (Self::Device(to), Self::Device(from)) => *to = to.clone().add(from),
+            _ => unreachable!("gradients of one parameter live on one device"),
+        }
+    }
+
+    /// The sum of squares: on the host in f64, on a device as a tensor `[1]` still to be read.
+    pub(super) fn sum_of_squares(&self) -> SumOfSquares {
+        match self {
+            Self::Host(primitive) => {
+                let blocks: Vec<f64> = elements(primitive)
+                    .par_chunks(BLOCK)
+                    .map(|block| {
+                        let mut lanes = [0.0f64; 8];
+                        for chunk in block.chunks(8) {
+                            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                                *lane += f64::from(*x) * f64::from(*x);
+                            }
+                        }
+                        lanes.iter().sum()
+                    })
+                    .collect();
+                SumOfSquares::Known(blocks.iter().sum())
+            }
+            Self::Device(tensor) => SumOfSquares::Pending(tensor.clone().square().sum()),
+        }
+    }
+
+    /// Passes the elements to `sink`; from another device in one read.
+    pub fn read(&self, sink: &mut dyn FnMut(&[f32]) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Host(primitive) => sink(elements(primitive)),
+            Self::Device(tensor) => {
+                let values = tensor.clone().into_data().try_into_vec::<f32>();
+                sink(&values.map_err(|error| {
+                    io::Error::other(format!("reading a tensor back from the device: {error:?}"))
+                })?)
+            }
+        }
+    }
+}
+
+/// A sum of squares, read or still on its device.
+#[allow(clippy::large_enum_variant, reason = "one a parameter, for a moment")]
+pub(super) enum SumOfSquares {
+    Known(f64),
+    Pending(Tensor<1>),
+}
+
+/// Calls `body` with matching blocks of the parameter, the two moments and the gradient.
+pub(super) fn for_blocks(
+    (parameter, m, v): (&mut FlexTensor, &mut FlexTensor, &mut FlexTensor),
+    gradient: &FlexTensor,
+    body: impl Fn(&mut [f32], &mut [f32], &mut [f32], &[f32]) + Sync,
+) {
+    let (p, m, v) = (
+        parameter.storage_mut::<f32>(),
+        m.storage_mut::<f32>(),
+        v.storage_mut::<f32>(),
+    );
+    p.par_chunks_mut(BLOCK)
+        .zip(m.par_chunks_mut(BLOCK))
+        .zip(v.par_chunks_mut(BLOCK))
+        .zip(elements(gradient).par_chunks(BLOCK))
+        .for_each(|(((p, m), v), g)| body(p, m, v, g));
+}

@@ -1,0 +1,78 @@
+//! The sum of gradients over micro-batches, and its global norm.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor};
+
+use super::flat::{Flat, SumOfSquares};
+use crate::model::Rwkv;
+use crate::model::parameters::Path;
+
+/// Gradients by parameter name, added up over micro-batches.
+#[derive(Debug, Default)]
+pub struct GradientSum {
+    sums: BTreeMap<String, Flat>,
+}
+
+impl GradientSum {
+    /// Adds the gradients of one backward pass, taking them out of `gradients`.
+    pub fn add(&mut self, model: &Rwkv, gradients: Gradients) {
+        model.visit(&mut Collector {
+            path: Path::default(),
+            gradients,
+            sums: &mut self.sums,
+        });
+    }
+
+    /// The gradient of one parameter; `None` when nothing reached it.
+    pub(super) fn take(&mut self, name: &str) -> Option<Flat> {
+        self.sums.remove(name)
+    }
+
+    /// The norm of all gradients together, times `scale`. The order of the sum is that of the names; not finite when any element is not.
+    pub fn norm(&self, scale: f64) -> f64 {
+        let mut known = 0.0;
+        let mut pending = Vec::new();
+        for gradient in self.sums.values() {
+            match gradient.sum_of_squares() {
+                SumOfSquares::Known(sum) => known += sum,
+                SumOfSquares::Pending(sum) => pending.push(sum),
+            }
+        }
+        // One read for all of them: every read waits for the device.
+        if !pending.is_empty() {
+            let sums = Tensor::cat(pending, 0).into_data().try_into_vec::<f32>();
+            known += sums.map_or(f64::NAN, |sums| sums.iter().map(|s| f64::from(*s)).sum());
+        }
+        known.sqrt() * scale
+    }
+}
+
+struct Collector<'a> {
+    path: Path,
+    gradients: Gradients,
+    sums: &'a mut BTreeMap<String, Flat>,
+}
+
+impl ModuleVisitor for Collector<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
+            let gradient = Flat::of(gradient);
+            match self.sums.get_mut(self.path.name()) {
+                Some(sum) => sum.add(gradient),
+                None => {
+                    self.sums.insert(self.path.name().to_owned(), gradient);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! From gradients to new parameters: accumulation, global norm, AdamW.
+
+mod adamw;
+mod flat;
+mod gradients;
+
+pub use adamw::{AdamW, AdamWStep, Moments};
+pub use flat::Flat;
+pub use gradients::GradientSum;
