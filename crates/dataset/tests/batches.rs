@@ -1,4 +1,5 @@
 //! Batches for training and windows for validation. Needs nothing but a temporary folder.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::sync::Arc;

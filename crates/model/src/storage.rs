@@ -108,7 +108,7 @@ pub(crate) fn replace_dir(
 ) -> Result<(), StorageError> {
     let parent = parent_of(target);
     let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let old = parent.join(format!("{name}.old-{}", std::process::id()));
+    let old = parent.join(format!("{name}.old-{}", process_id()));
     let replaced = target.exists();
     if replaced {
         if old.exists() {
@@ -149,7 +149,18 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
 /// `name.tmp-<pid>` beside `path`: where it is written before it takes its name.
 pub(crate) fn temporary_sibling(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    parent_of(path).join(format!("{name}.tmp-{}", std::process::id()))
+    parent_of(path).join(format!("{name}.tmp-{}", process_id()))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn process_id() -> u32 {
+    std::process::id()
+}
+
+// A browser has no processes, and asking for the number of one panics.
+#[cfg(target_arch = "wasm32")]
+fn process_id() -> u32 {
+    0
 }
 
 /// Writes a small file so that a crash leaves the old or the new one: temporary name, sync, rename, sync of the folder.

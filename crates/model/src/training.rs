@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn json_keeps_every_bit() {
         let config = TrainingConfig {
-            learning_rate: 0.000_298_765_432_109_876_57,
+            learning_rate: 1.0 / 3_347.0,
             ..TrainingConfig::for_recipe(Recipe::Rwkv4)
         };
         let back: TrainingConfig =

@@ -1,4 +1,5 @@
 //! Adapter folders in the PEFT layout: ours round-trip, others' are understood or refused with the reason. Needs nothing but a temporary folder.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Checkpoint folders on a good disk: what is written is read back, whatever is damaged is found and named, and the next one is used. Needs nothing but a temporary folder.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Saving a checkpoint fails, is cut short, is killed or loses power at every single operation: afterwards the old or the new checkpoint is there, never neither. Needs nothing but a temporary folder.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

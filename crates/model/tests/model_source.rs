@@ -1,4 +1,5 @@
 //! Everything that may be called "the model", and everything that may not. Needs nothing but a temporary folder.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

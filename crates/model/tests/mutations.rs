@@ -1,4 +1,5 @@
 //! Whatever bytes a file holds, opening it gives a value or an error: no panic, no unbounded allocation. Needs nothing but a temporary folder.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -40,7 +41,7 @@ fn mutate(mut bytes: Vec<u8>, mutations: &[Mutation]) -> Vec<u8> {
         // Headers are where meaning is: half of all changes fall into the first 600 bytes.
         let length = bytes.len().max(1);
         let place = |at: usize| {
-            if at % 2 == 0 {
+            if at.is_multiple_of(2) {
                 (at / 2) % length.min(600)
             } else {
                 (at / 2) % length

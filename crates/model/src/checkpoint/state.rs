@@ -101,7 +101,7 @@ mod tests {
             step: u64::MAX,
             seed: u64::MAX - 1,
             best_loss: Some(std::f64::consts::PI * 1e-7),
-            ema_loss: Some(4.231_987_654_321_098_7),
+            ema_loss: Some(100.0 / 23.0),
             loss_scale: Some(LossScaleState {
                 scale: 1.0 / 3.0,
                 good_steps: 7,
