@@ -94,7 +94,7 @@ fn round_trip_and_the_names_that_peft_uses() {
     assert_eq!((adapter().config.scale(), other.config.scale()), (2.0, 4.0));
     assert_eq!(
         support::files(folder.parent().unwrap()),
-        [folder.clone()],
+        std::slice::from_ref(&folder),
         "nothing is left beside it"
     );
 }
