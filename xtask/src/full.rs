@@ -1,14 +1,17 @@
 //! What only `--full` checks: advisories against dependencies, and the crates that must also compile for wasm32.
 
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use crate::command::{self, Workspace};
 use crate::report::{Done, Report};
 use crate::{licences, machine};
 
 const WASM: &str = "wasm32-unknown-unknown";
+/// The standard library's sources, from Debian's rust-web-src.
+const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
 /// The crates that run in a browser.
 const WASM_CRATES: [&str; 4] = [
     "ptbr-tokenizer",
@@ -40,17 +43,18 @@ fn wasm_cargo(workspace: &Workspace) -> Result<Command> {
             .args(["--print", "target-libdir"])
             .args(target_folder),
     )?;
-    if std::path::Path::new(libraries.trim()).is_dir()
+    if Path::new(libraries.trim()).is_dir()
         || command::succeeds(workspace.command("rustup").args(["target", "add", WASM]))
     {
         let mut command = workspace.cargo();
         command.arg("check").args(target_folder);
         return Ok(command);
     }
-    if !std::path::Path::new("/usr/lib/rustlib/src").is_dir() && machine::may_install(workspace) {
-        machine::apt_get(workspace, &["rustc-web", "cargo-web", "rust-web-src"]).context(
-            "`rustup target add wasm32-unknown-unknown` failed, and so did Debian's compiler",
-        )?;
+    if !Path::new(DEBIAN_LIBRARY).is_dir() {
+        if !machine::may_install(workspace) {
+            bail!("the target {WASM} is missing: run `rustup target add {WASM}`");
+        }
+        machine::apt_get(workspace, &["rustc-web", "cargo-web", "rust-web-src"])?;
     }
     let mut command = workspace.command("/usr/bin/cargo");
     // Not the proxies of rustup, which would choose the pinned toolchain again; its own target folder, because another
