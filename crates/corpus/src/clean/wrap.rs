@@ -110,9 +110,8 @@ impl Layout {
             .find(|c: char| !c.is_alphabetic())
             .unwrap_or(next.len())];
         if left.is_empty() || right.is_empty() || !starts_small(right) {
-            if !paragraph.is_empty() && !paragraph.ends_with(['-', '—', '/']) {
-                paragraph.push(' ');
-            } else if paragraph.ends_with(" -") || paragraph.ends_with('—') {
+            let open_end = paragraph.ends_with(['-', '/']) && !paragraph.ends_with(" -");
+            if !paragraph.is_empty() && !open_end {
                 paragraph.push(' ');
             }
             paragraph.push_str(next);

@@ -88,7 +88,9 @@ pub fn open_dump(
     }
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
     let first = text.iter().copied().find(|b| !b.is_ascii_whitespace());
-    if first != Some(b'<') {
+    let utf16 =
+        head.starts_with(&[0xFF, 0xFE, b'<', 0]) || head.starts_with(&[0xFE, 0xFF, 0, b'<']);
+    if first != Some(b'<') && !utf16 {
         let reason = match head {
             [0x1F, 0x8B, ..] => "it is gzip",
             [b'7', b'z', 0xBC, 0xAF, ..] => "it is a 7z archive",

@@ -1,4 +1,4 @@
-//! A reader that hands valid UTF-8 to the XML parser, whatever comes in, and that bounds how much one XML event may hold.
+//! A reader that hands valid UTF-8 to the XML parser, whatever comes in (UTF-16 with its mark too), and that bounds how much one XML event may hold.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
@@ -21,6 +21,8 @@ pub(super) struct Utf8Reader<R> {
     /// The repaired copy, used only when the raw bytes are not valid.
     fixed: Vec<u8>,
     use_fixed: bool,
+    /// The input is UTF-16, little-endian when true; told by its byte order mark.
+    utf16: Option<bool>,
     start: usize,
     end: usize,
     /// Raw bytes read so far.
@@ -52,6 +54,7 @@ impl<R: Read> Utf8Reader<R> {
             carry_at: 0,
             fixed: Vec::new(),
             use_fixed: false,
+            utf16: None,
             start: 0,
             end: 0,
             read: 0,
@@ -119,6 +122,17 @@ impl<R: Read> Utf8Reader<R> {
             self.window = filled as u64;
             self.carry = 0;
             self.use_fixed = false;
+            if base == 0 && filled >= 2 {
+                self.utf16 = match [self.raw[0], self.raw[1]] {
+                    [0xFF, 0xFE] => Some(true),
+                    [0xFE, 0xFF] => Some(false),
+                    _ => None,
+                };
+            }
+            if let Some(little_endian) = self.utf16 {
+                self.transcode(filled, base, little_endian);
+                continue;
+            }
             match std::str::from_utf8(&self.raw[..filled]) {
                 Ok(_) => self.end = filled,
                 Err(e) if e.error_len().is_none() && !self.at_eof => {
@@ -131,6 +145,39 @@ impl<R: Read> Utf8Reader<R> {
                 Err(_) => self.repair(filled, base),
             }
         }
+    }
+
+    /// UTF-16 to UTF-8; a lone surrogate becomes U+FFFD.
+    fn transcode(&mut self, filled: usize, base: u64, little_endian: bool) {
+        let unit = |pair: &[u8]| {
+            let pair = [pair[0], pair[1]];
+            if little_endian {
+                u16::from_le_bytes(pair)
+            } else {
+                u16::from_be_bytes(pair)
+            }
+        };
+        let mut whole = filled - filled % 2;
+        let high = |u: u16| (0xD800..0xDC00).contains(&u);
+        if !self.at_eof && whole >= 2 && high(unit(&self.raw[whole - 2..whole])) {
+            whole -= 2;
+        }
+        self.fixed.clear();
+        let mut offset = base;
+        for decoded in char::decode_utf16(self.raw[..whole].chunks_exact(2).map(unit)) {
+            let c = decoded.unwrap_or_else(|_| {
+                self.invalid
+                    .push_back((self.handed_out + self.fixed.len() as u64, offset));
+                '\u{FFFD}'
+            });
+            offset += 2 * c.len_utf16() as u64;
+            self.fixed
+                .extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        self.carry = if self.at_eof { 0 } else { filled - whole };
+        self.carry_at = whole;
+        self.end = self.fixed.len();
+        self.use_fixed = true;
     }
 
     fn repair(&mut self, filled: usize, base: u64) {

@@ -186,11 +186,14 @@ fn full_stop(next: Option<u8>, dots: usize, out: &mut Vec<u8>, base: usize) {
 
 /// Adds one of `()[]{}|` unless it makes a pair that reads as markup; then both go.
 fn push_mark(byte: u8, out: &mut Vec<u8>, base: usize) {
-    let pair = match (last_of(out, base), byte) {
-        (Some(b'{'), b'{' | b'|') | (Some(b'}'), b'}') | (Some(b'|'), b'}' | b'|') => true,
-        (Some(b'['), b'[') | (Some(b']'), b']') => true,
-        _ => false,
-    };
+    let pair = matches!(
+        (last_of(out, base), byte),
+        (Some(b'{'), b'{' | b'|')
+            | (Some(b'}'), b'}')
+            | (Some(b'|'), b'}' | b'|')
+            | (Some(b'['), b'[')
+            | (Some(b']'), b']')
+    );
     if pair {
         out.pop();
     } else {
