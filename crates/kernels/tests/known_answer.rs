@@ -25,9 +25,9 @@ fn the_known_answer_is_that_of_the_definition() {
             let (y, last) = channel.forward();
             let (gy, glast) = case.cotangent(seq, c);
             let g = channel.gradients(&gy, glast);
-            for t in 0..seq.len as usize {
+            for (t, y) in y.into_iter().enumerate() {
                 let row = seq.first as usize + t;
-                out[row * width + c] = y[t] as f32;
+                out[row * width + c] = y as f32;
                 grads[row * width + c] = g.k[t].value as f32;
                 grads[(n + row) * width + c] = g.v[t].value as f32;
             }

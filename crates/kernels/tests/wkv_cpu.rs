@@ -106,15 +106,15 @@ fn difference(
     channel: &Channel,
     gy: &[f64],
     glast: [f64; 3],
+    step: f64,
     change: &dyn Fn(&mut Channel, f64),
 ) -> f64 {
-    const STEP: f64 = 1e-5;
     let at = |step: f64| {
         let mut moved = channel.clone();
         change(&mut moved, step);
         moved.loss(gy, glast)
     };
-    (8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP))) / (12.0 * STEP)
+    (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step))) / (12.0 * step)
 }
 
 /// Fixed seeds here and in the comparisons with the definition: where two exponents nearly tie, pp's maximum has a kink, which f32
@@ -126,7 +126,7 @@ fn the_definitions_gradients_are_finite_differences() {
     for numbers in [Numbers::Usual, Numbers::Extreme] {
         let case = Case::random(&mut rng, &[0, 1, 2, 7, 12, 1030], 2, numbers);
         let case = if numbers == Numbers::Extreme {
-            case.as_from_a_consumer_of_states()
+            case.with_gradient_from_a_state_consumer()
         } else {
             case
         };
@@ -138,7 +138,13 @@ fn the_definitions_gradients_are_finite_differences() {
                 // A difference of losses resolves no less than the loss' own rounding.
                 let floor = 1e-6 * (channel.loss(&gy, glast).abs() + seq.len as f64 + 100.0);
                 let mut check = |name: &str, expected: Sum, change: &dyn Fn(&mut Channel, f64)| {
-                    let found = difference(&channel, &gy, glast, change);
+                    // w acts once a step.
+                    let step = if name == "w" {
+                        1e-5 / (1.0 + seq.len as f64)
+                    } else {
+                        1e-5
+                    };
+                    let found = difference(&channel, &gy, glast, step, change);
                     let error = (found - expected.value).abs();
                     let bound = 1e-5 * expected.magnitude + floor;
                     assert!(
@@ -155,7 +161,11 @@ fn the_definitions_gradients_are_finite_differences() {
                     }
                 }
                 // The long sequence: some tokens, the first and the last among them.
-                let stride = (seq.len as usize / 6).max(1);
+                let stride = if seq.len > 100 {
+                    seq.len as usize / 2
+                } else {
+                    1
+                };
                 for t in (0..seq.len as usize)
                     .step_by(stride)
                     .chain((seq.len as usize).checked_sub(1))
@@ -182,7 +192,7 @@ fn plain_and_fast_twins_agree_with_the_definition() {
         }
         compare_with_definition(&Case::random(&mut rng, LONG, 3, Numbers::Usual), fast, 1e-4);
         compare_with_definition(
-            &Case::random(&mut rng, LONG, 65, Numbers::Usual),
+            &Case::random(&mut rng, LONG, 17, Numbers::Usual),
             fast,
             1e-4,
         );
@@ -196,12 +206,12 @@ fn extreme_keys_and_decays_stay_finite_and_right() {
     for fast in [false, true] {
         let mut compare = |lengths: &[u32], channels: usize, tolerance: f64| {
             let case = Case::random(&mut rng, lengths, channels, Numbers::Extreme);
-            compare_with_definition(&case.as_from_a_consumer_of_states(), fast, tolerance);
+            compare_with_definition(&case.with_gradient_from_a_state_consumer(), fast, tolerance);
         };
         compare(RAGGED, 1, 1e-3);
         compare(RAGGED, 19, 1e-3);
         compare(RAGGED, 66, 1e-3);
-        compare(LONG, 16, 1e-2);
+        compare(LONG, 5, 1e-2);
     }
 }
 

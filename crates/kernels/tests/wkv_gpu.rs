@@ -7,6 +7,11 @@ use common::gpu::{Gpu, adapters};
 use common::{Case, Numbers, Random};
 use ptbr_kernels::{Kernel, WKV_KNOWN_ANSWER, WkvKnownAnswer, cpu, table};
 
+/// Rounding of a few terms of order 1.
+const FLOOR: f32 = 1e-6;
+/// The same where exponents reach 80, whose own rounding of 80·2^-24 is the relative error of their exponential.
+const FLOOR_AT_80: f32 = 5e-6;
+
 /// Forward and backward, by access of the inputs.
 const PAIRS: [(Kernel, Kernel); 2] = [
     (table::WKV_FORWARD_READ, table::WKV_BACKWARD_READ),
@@ -16,7 +21,7 @@ const PAIRS: [(Kernel, Kernel); 2] = [
     ),
 ];
 
-fn compare(gpu: &Gpu, case: &Case) {
+fn compare(gpu: &Gpu, case: &Case, floor: f32) {
     let (mut out, mut grads) = (case.poisoned_out(), case.poisoned_grads());
     let Case {
         dims,
@@ -44,7 +49,7 @@ fn compare(gpu: &Gpu, case: &Case) {
             &params,
         ];
         let found = gpu.run(forward, &inputs, &[out.len()], workgroups);
-        compare_columns(gpu, forward, case, &found[0], &out, false);
+        compare_columns(gpu, forward, case, &found[0], &out, floor);
 
         let inputs = [
             words(wu),
@@ -56,20 +61,22 @@ fn compare(gpu: &Gpu, case: &Case) {
             &params,
         ];
         let found = gpu.run(backward, &inputs, &[grads.len()], workgroups);
-        compare_columns(gpu, backward, case, &found[0], &grads, true);
+        compare_columns(gpu, backward, case, &found[0], &grads, floor);
     }
 }
 
-/// Each row within 1e-4 of the largest value that the same quantity takes in the channel; what is not written still holds the poison.
+/// Each row within 1e-4 of the largest value that the same quantity takes in the channel, or within `floor` where terms of order 1
+/// cancel; what is not written still holds the poison.
 fn compare_columns(
     gpu: &Gpu,
     kernel: &Kernel,
     case: &Case,
     found: &[f32],
     expected: &[f32],
-    grads: bool,
+    floor: f32,
 ) {
     let (width, n) = (case.dims.c, case.dims.n);
+    let grads = kernel.name == "wkv_backward";
     case.assert_written(
         &format!("{} {} on {}", kernel.name, kernel.permutation, gpu.name),
         found,
@@ -95,7 +102,7 @@ fn compare_columns(
         for row in (0..written.len()).filter(|&row| written[row]) {
             let (a, b) = (found[row * width + c], expected[row * width + c]);
             assert!(
-                (a - b).abs() <= 1e-4 * largest[kind(row)],
+                (a - b).abs() <= floor + 1e-4 * largest[kind(row)],
                 "{} {} on {}: row {row} channel {c} is {a:e}, the twin has {b:e}",
                 kernel.name,
                 kernel.permutation,
@@ -112,13 +119,23 @@ fn shaders_agree_with_their_twins() {
         compare(
             &gpu,
             &Case::random(&mut rng, &[0, 1, 7, 1030, 0, 33], 67, Numbers::Usual),
+            FLOOR,
         );
-        compare(&gpu, &Case::random(&mut rng, &[5, 2, 8], 1, Numbers::Usual));
+        compare(
+            &gpu,
+            &Case::random(&mut rng, &[5, 2, 8], 1, Numbers::Usual),
+            FLOOR,
+        );
         compare(
             &gpu,
             &Case::random(&mut rng, &[16, 16, 16, 16], 128, Numbers::Usual),
+            FLOOR,
         );
-        compare(&gpu, &Case::random(&mut rng, &[0], 65, Numbers::Usual));
+        compare(
+            &gpu,
+            &Case::random(&mut rng, &[0], 65, Numbers::Usual),
+            FLOOR,
+        );
     }
 }
 
@@ -129,6 +146,7 @@ fn shaders_agree_at_extreme_keys_and_decays() {
         compare(
             &gpu,
             &Case::random(&mut rng, &[0, 1, 7, 130, 3], 70, Numbers::Extreme),
+            FLOOR_AT_80,
         );
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn madd<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// 1.5·2^23: adding it leaves the nearest integer in the low bits of the significand.
 const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts; the first has trailing zeros, so that a product with a small integer is exact.
-const LN2_HIGH: f32 = 0.693_359_375;
+const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// `e^r` for the fraction, and the bits whose low part is n, where `x = n·ln 2 + r`.
@@ -57,7 +57,7 @@ pub(crate) fn ln_normal<const FMA: bool>(x: f32) -> f32 {
     p = madd::<FMA>(p, f, -1.666_805_8e-1);
     p = madd::<FMA>(p, f, 2.000_071_5e-1);
     p = madd::<FMA>(p, f, -2.499_999_4e-1);
-    p = madd::<FMA>(p, f, 3.333_333_1e-1);
+    p = madd::<FMA>(p, f, 3.333_333e-1);
     let square = f * f;
     let small = madd::<FMA>(f * square, p, madd::<FMA>(e, LN2_LOW, -0.5 * square));
     madd::<FMA>(e, LN2_HIGH, f + small)

@@ -157,7 +157,7 @@ impl Case {
 
     /// Replaces the gradient of each final pp by `ga·aa + gb·bb`, which is what a consumer that takes (aa, bb, pp) for a state sends.
     /// The maximum that pp is then carries no gradient of its own: needed where keys tie, since a tie has no derivative.
-    pub fn as_from_a_consumer_of_states(mut self) -> Self {
+    pub fn with_gradient_from_a_state_consumer(mut self) -> Self {
         let width = self.dims.c;
         for seq in self.seqs.clone() {
             for c in 0..width {

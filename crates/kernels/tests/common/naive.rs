@@ -123,15 +123,15 @@ impl Channel {
             v: none,
             state: [Sum::default(); 3],
         };
-        for t in 0..len {
+        for (t, &gy) in gy.iter().enumerate() {
             let history = self.history(t);
             let (n, d, scale) = self.output(t, &history);
             let y = n / d;
             for s in &history {
-                let weight = gy[t] * (s.exponent - scale).exp() / d;
+                let weight = gy * (s.exponent - scale).exp() / d;
                 g.source(s, weight, (s.amounts.0, -s.amounts.1 * y), (1.0, -y));
             }
-            let weight = gy[t] * (self.u + self.k[t] - scale).exp() / d;
+            let weight = gy * (self.u + self.k[t] - scale).exp() / d;
             g.u.add(weight, self.v[t], -y);
             g.k[t].add(weight, self.v[t], -y);
             g.v[t].add(weight, 1.0, 0.0);
