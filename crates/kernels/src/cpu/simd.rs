@@ -68,6 +68,10 @@ pub(crate) enum Level {
 /// The best level of this machine (the standard library caches the detection).
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = tests::FORCED.get() {
+        return level;
+    }
     let avx2 =
         std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
     let avx512 = std::arch::is_x86_feature_detected!("avx512f")
@@ -78,5 +82,71 @@ pub(crate) fn level() -> Level {
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         _ => Level::Baseline,
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::cpu::{exp_f32, sigmoid, wkv_backward, wkv_forward, wkv_step};
+    use crate::{WKV_KNOWN_ANSWER, WkvKnownAnswer};
+
+    thread_local! {
+        /// What [`level`] says on this thread instead of the best.
+        pub(super) static FORCED: Cell<Option<Level>> = const { Cell::new(None) };
+    }
+
+    /// Every kernel on the known answer's inputs (small, so it stays on this thread).
+    fn everything(level: Level) -> [Vec<f32>; 4] {
+        FORCED.set(Some(level));
+        let WkvKnownAnswer {
+            dims,
+            wu,
+            k,
+            v,
+            seqs,
+            state_in,
+            grad_out,
+            out,
+            grads,
+        } = WKV_KNOWN_ANSWER;
+        let (mut y, mut g) = (vec![0.0; out.len()], vec![0.0; grads.len()]);
+        wkv_forward(wu, k, v, seqs, state_in, &mut y, dims).expect("forward");
+        wkv_backward(wu, k, v, seqs, state_in, grad_out, &mut g, dims).expect("backward");
+        let mut step = state_in[9..18].to_vec();
+        let mut step_y = [0.0; 3];
+        wkv_step(wu, &k[..3], &v[..3], &mut step, &mut step_y).expect("step");
+        step.extend(step_y);
+        let mut x: Vec<f32> = k.to_vec();
+        exp_f32(&mut x[..9]);
+        sigmoid(&mut x[9..]);
+        FORCED.set(None);
+        [y, g, step, x]
+    }
+
+    #[test]
+    fn every_level_of_this_machine_gives_the_known_answer_and_fused_ones_the_same_bits() {
+        let best = level();
+        println!("best level here: {best:?}");
+        let baseline = everything(Level::Baseline);
+        let fused: Vec<_> = match best {
+            Level::Avx512 => vec![everything(Level::Avx512), everything(Level::Avx2)],
+            Level::Avx2 => vec![everything(Level::Avx2)],
+            Level::Baseline => vec![],
+        };
+        for results in std::iter::once(&baseline).chain(&fused) {
+            assert!(WkvKnownAnswer::error(&results[0], WKV_KNOWN_ANSWER.out) < 2e-5);
+            assert!(WkvKnownAnswer::error(&results[1], WKV_KNOWN_ANSWER.grads) < 2e-5);
+            for (ours, theirs) in results.iter().zip(&baseline).skip(2) {
+                for (a, b) in ours.iter().zip(theirs) {
+                    assert!((a - b).abs() <= 1e-6 * b.abs(), "{a:e} {b:e}");
+                }
+            }
+        }
+        for pair in fused.windows(2) {
+            assert_eq!(pair[0], pair[1]);
+        }
     }
 }
