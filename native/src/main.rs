@@ -9,6 +9,8 @@ mod config_file;
 #[cfg(feature = "train")]
 mod demo;
 mod documents;
+#[cfg(feature = "train")]
+mod gpu_check;
 mod loading;
 mod model_size;
 mod options;
@@ -33,7 +35,6 @@ pub enum Outcome {
 }
 
 fn main() -> ExitCode {
-    start_log();
     let ended =
         config_file::expand(&Cli::command(), std::env::args_os().collect()).and_then(|args| {
             match Cli::try_parse_from(args) {
@@ -52,18 +53,6 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// Warnings of the crates go to stderr; `PTBR_LOG=debug` (or any tracing filter) shows more.
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PTBR_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,ptbr=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .without_time()
-        .with_target(false)
-        .init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

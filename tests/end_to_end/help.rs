@@ -29,10 +29,10 @@ fn every_command_explains_itself() {
     for command in COMMANDS {
         let shown = run(Path::new("."), &[command, "--help"]).done();
         assert!(shown.err.is_empty(), "{}", shown.err);
-        let last = shown.out.trim_end().lines().last().unwrap_or_default();
+        let example = shown.out.rsplit("Example").next().unwrap_or_default();
         assert!(
-            last.trim_start().starts_with("ptbr-slm"),
-            "{command}: the help ends with `{last}`"
+            example.contains(&format!("ptbr-slm {command} ")),
+            "{command}: the help ends with `{example}`"
         );
         assert_snapshot(&format!("help-{command}"), &shown.out);
     }

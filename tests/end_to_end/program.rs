@@ -55,7 +55,6 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
     command
         .args(args)
         .current_dir(folder)
-        .env_remove("PTBR_LOG")
         .env("NO_COLOR", "1")
         .env("COLUMNS", "100")
         .stdin(Stdio::null());

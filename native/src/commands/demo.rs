@@ -20,7 +20,7 @@ use crate::options::{Common, Device, EngineDevice};
 use crate::training::{self, Plan, SampleText};
 use crate::ui::{self, Ui};
 
-/// Small enough to learn well from 800 KB, large enough for whole words: 2.6 bytes a token.
+/// Small enough to learn well from 800 KB, large enough for the common words to be whole: 3.1 bytes a token.
 const VOCAB_SIZE: usize = 2_048;
 
 /// Every such document is held out: 5 % of them.
@@ -156,7 +156,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     )?;
 
     steps.begin("train: nano")?;
-    let stats = training::train(
+    let trained = training::train(
         &Plan {
             data: &train_bin,
             val: Some(&held_out_bin),
@@ -173,7 +173,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
         },
         &ui,
     )?;
-    steps.end("train", &stats.in_short())?;
+    steps.end("train", &trained.in_short())?;
+    if trained.stats.stopped_by_user {
+        ui.next(&format!(
+            "ptbr-slm resume --output {}",
+            folder.run().display()
+        ));
+        return Ok(Outcome::No);
+    }
 
     steps.begin("evaluate: on the held-out text")?;
     let model = loading::model(&folder.run(), EngineDevice::Auto, &ui)?;

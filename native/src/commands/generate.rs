@@ -24,7 +24,7 @@ pub struct Sampling {
         long,
         value_name = "X",
         default_value_t = 0.8,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub temperature: f32,
     /// Draw from this many most likely tokens; 0 is all
@@ -35,7 +35,7 @@ pub struct Sampling {
         long,
         value_name = "X",
         default_value_t = 0.9,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub top_p: f32,
     /// Above 1, tokens that were written lately become less likely
@@ -43,7 +43,7 @@ pub struct Sampling {
         long,
         value_name = "X",
         default_value_t = 1.0,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub repetition_penalty: f32,
     /// The same seed writes the same text

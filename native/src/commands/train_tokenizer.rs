@@ -29,12 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.json")]
     pub output: PathBuf,
     /// Number of tokens, special tokens and single bytes included (261 to 65,536)
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 32_000,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "N", default_value_t = 32_000)]
     pub vocab_size: usize,
     /// A pair of tokens seen less often than this is never merged
     #[arg(long, value_name = "N", default_value_t = 2)]

@@ -8,7 +8,7 @@ use std::io::Read;
 use anyhow::{Context, Result};
 
 pub use folder::{DemoFolder, write};
-pub use text_check::{TextCheck, check};
+pub use text_check::check;
 
 /// A MediaWiki export of 16 pages, compressed with bz2 as dumps are.
 pub const WIKI_DUMP: &[u8] = include_bytes!("../../assets/demo.xml.bz2");

@@ -32,22 +32,22 @@ pub struct Hyperparameters {
     #[arg(long, value_name = "N")]
     pub gradient_accumulation_steps: Option<usize>,
     /// Peak learning rate [default: 3e-4]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub learning_rate: Option<f64>,
     /// Steps of linear warm-up, at most a tenth of the run [default: 500]
     #[arg(long, value_name = "N")]
     pub warmup_steps: Option<u64>,
     /// Learning rate of the last step as a part of the peak [default: 0.1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub min_lr_ratio: Option<f64>,
     /// Decay of the matrices [default: 0.01]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub weight_decay: Option<f64>,
     /// Largest norm of the gradient; 0 leaves it as it is [default: 1.0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub gradient_clip: Option<f64>,
     /// Dropout probability [default: 0.1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub dropout: Option<f64>,
     /// Where the defaults come from
     #[arg(long, value_enum, default_value_t = RecipeName::Default)]

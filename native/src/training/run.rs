@@ -76,7 +76,6 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         tokenizer_json: plan.tokenizer.to_json(),
         data,
         val,
-        token_bytes: token_bytes(plan.tokenizer),
         output_dir: plan.output.to_owned(),
         device: plan.device.into(),
     })?;
@@ -94,18 +93,6 @@ fn open_data(path: &Path, raw: bool, tokenizer: &BpeTokenizer) -> Result<Arc<Mma
     let data = MmapDataset::open(path)?;
     data.check_tokenizer(&tokenizer.sha256())?;
     Ok(Arc::new(data))
-}
-
-/// The number of bytes of every token, for bits per byte; special tokens stand for none.
-fn token_bytes(tokenizer: &BpeTokenizer) -> Vec<u32> {
-    (0..tokenizer.vocab_size())
-        .map(|id| {
-            let bytes = u16::try_from(id)
-                .ok()
-                .and_then(|id| tokenizer.token_bytes(id));
-            bytes.map_or(0, |bytes| bytes.len() as u32)
-        })
-        .collect()
 }
 
 /// Refuses a folder in which a run was already begun: starting again would bury what it holds.
