@@ -5,6 +5,7 @@
 
 mod entities;
 mod holes;
+mod line_starts;
 mod lines;
 mod links;
 mod names;
