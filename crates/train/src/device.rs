@@ -47,7 +47,7 @@ pub const STORAGE_BUFFERS: u32 = 8;
 pub fn adapters() -> Vec<Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let mut found: Vec<Adapter> =
-        pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()))
+        pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
             .iter()
             .map(|adapter| {
                 let (info, limits, features) =

@@ -30,6 +30,17 @@ impl GradientSum {
         self.sums.remove(name)
     }
 
+    /// The gradient of one parameter, read from its device; `None` when nothing reached it or it cannot be read.
+    pub fn values(&self, name: &str) -> Option<Vec<f32>> {
+        let mut values = Vec::new();
+        let copy = &mut |part: &[f32]| {
+            values.extend_from_slice(part);
+            Ok(())
+        };
+        self.sums.get(name)?.read(copy).ok()?;
+        Some(values)
+    }
+
     /// The norm of all gradients together, times `scale`. The order of the sum is that of the names; not finite when any element is not.
     pub fn norm(&self, scale: f64) -> f64 {
         let mut known = 0.0;

@@ -1,0 +1,101 @@
+//! Small runs on made-up text, shared by the tests of the trainer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ptbr_dataset::{MmapDataset, TokenizedDatasetWriter};
+use ptbr_model::{RwkvConfig, TrainingConfig};
+use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig, Tokenizer};
+use ptbr_train::{StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
+
+/// Sentences with a pattern that a small model learns within a few steps.
+pub fn text() -> String {
+    let subjects = ["O gato", "A menina", "O rio", "Uma ave", "O velho"];
+    let verbs = ["dorme", "corre", "canta", "espera"];
+    let places = ["na serra", "no quintal", "perto da ponte", "em casa"];
+    (0..4000)
+        .map(|i| {
+            format!(
+                "{} {} {}.\n",
+                subjects[i * 7 % 5],
+                verbs[i * 5 % 4],
+                places[(i / 3) % 4]
+            )
+        })
+        .collect()
+}
+
+/// A tokenizer and a token file of [`text`] in `folder`.
+pub fn data(folder: &Path) -> (BpeTokenizer, Arc<MmapDataset>) {
+    let text = text();
+    let mut trainer = BpeTrainer::new(BpeTrainerConfig {
+        vocab_size: 300,
+        ..BpeTrainerConfig::default()
+    });
+    trainer.feed(&text);
+    let tokenizer = trainer.train(&mut |_, _| {}).expect("a tokenizer");
+    let path = folder.join("train.bin");
+    let mut writer =
+        TokenizedDatasetWriter::create(&path, tokenizer.vocab_size(), tokenizer.sha256())
+            .expect("a writer");
+    writer
+        .push_document(&tokenizer.encode(&text))
+        .expect("tokens");
+    writer.finish().expect("a token file");
+    let data = Arc::new(MmapDataset::open(&path).expect("a dataset"));
+    (tokenizer, data)
+}
+
+/// A model small enough for a test.
+pub fn model_config(tokenizer: &BpeTokenizer) -> RwkvConfig {
+    RwkvConfig::new(tokenizer.vocab_size(), 64, 2, 32)
+}
+
+/// Hyper-parameters of a run of `max_steps` steps.
+pub fn training(max_steps: u64) -> TrainingConfig {
+    TrainingConfig {
+        max_steps,
+        batch_size: 4,
+        seq_len: 32,
+        gradient_accumulation_steps: 2,
+        learning_rate: 3e-3,
+        warmup_steps: 2,
+        save_every: 0,
+        eval_every: 0,
+        log_every: 0,
+        ..TrainingConfig::default()
+    }
+}
+
+/// A new run.
+pub fn trainer(
+    folder: &Path,
+    output: &str,
+    training: TrainingConfig,
+    device: TrainDevice,
+) -> Trainer {
+    let (tokenizer, data) = data(folder);
+    Trainer::new(TrainerSetup {
+        model_config: model_config(&tokenizer),
+        training,
+        tokenizer_json: tokenizer.to_json(),
+        val: Some(Arc::clone(&data)),
+        data,
+        output_dir: folder.join(output),
+        device,
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Keeps every report.
+#[derive(Default)]
+pub struct Recorder {
+    /// One a step.
+    pub steps: Vec<StepReport>,
+}
+
+impl TrainObserver for Recorder {
+    fn on_step(&mut self, report: &StepReport) {
+        self.steps.push(*report);
+    }
+}
