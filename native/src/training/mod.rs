@@ -1,5 +1,6 @@
 //! What `train`, `resume` and `demo` share: flags, the run itself, and what is shown of it.
 
+mod allocator;
 mod console;
 mod flags;
 mod interrupt;

@@ -11,6 +11,7 @@ use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use ptbr_train::{ResumeOverrides, TrainDevice, TrainStats, Trainer, TrainerSetup};
 use serde::Serialize;
 
+use super::allocator;
 use super::console::{Console, SampleText};
 use super::flags::model_config;
 use super::interrupt;
@@ -239,6 +240,7 @@ pub fn resume(
 
 /// Runs until the end or Ctrl-C, and takes the bar away whatever happens.
 fn finish(mut trainer: Trainer, console: &mut Console, output: &Path) -> Result<TrainingResult> {
+    allocator::keep_freed_memory();
     let start = Instant::now();
     let stop = interrupt::stop_on_ctrl_c()?;
     let stats = trainer.run(console, &stop);
