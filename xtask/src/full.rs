@@ -57,7 +57,7 @@ fn wasm_cargo(workspace: &Workspace) -> Result<Command> {
         machine::apt_get(workspace, &["rustc-web", "cargo-web", "rust-web-src"])?;
     }
     let mut command = workspace.command("/usr/bin/cargo");
-    // Not the proxies of rustup, which would choose the pinned toolchain again; its own target folder, because another
+    // Not the proxies of rustup, which would choose the toolchain of the first build again; its own target folder, because another
     // compiler's fingerprints in the main one would rebuild everything on each change.
     command
         .env("RUSTC", "/usr/bin/rustc")
