@@ -44,7 +44,7 @@ pub use checkpoint::{
 };
 pub use digest::{hex, sha256, short_hex};
 pub use error::{ConfigError, ModelError, TensorError};
-pub use memory::{MemoryEstimate, Precision};
+pub use memory::{MemoryEstimate, Placement, Precision};
 pub use model_file::{ModelFileInfo, write_model_file};
 pub use model_id::{ModelIdHasher, model_id};
 pub use presets::{PRESETS, preset};

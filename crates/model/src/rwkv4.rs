@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
-use crate::memory::{MemoryEstimate, Precision};
+use crate::memory::{MemoryEstimate, Placement, Precision};
 use crate::tensor::TensorSpec;
 
 /// Token ids are u16.
@@ -139,14 +139,24 @@ impl RwkvConfig {
             .saturating_add(l.saturating_mul(block))
     }
 
-    /// Bytes of a training step with micro-batches of `batch` × `seq_len` tokens, by use.
+    /// Bytes of a training step on a GPU with several micro-batches of `batch` × `seq_len` tokens, by use.
     pub fn estimated_vram(
         &self,
         batch: usize,
         seq_len: usize,
         precision: Precision,
     ) -> MemoryEstimate {
-        MemoryEstimate::of(self, batch, seq_len, precision)
+        self.estimated_memory((batch, seq_len, 2), precision, Placement::Gpu)
+    }
+
+    /// Bytes of a training step of (batch, sequence length, micro-batches a step) wherever it computes, by use.
+    pub fn estimated_memory(
+        &self,
+        step: (usize, usize, usize),
+        precision: Precision,
+        placement: Placement,
+    ) -> MemoryEstimate {
+        MemoryEstimate::of(self, step, precision, placement)
     }
 
     /// Every tensor in canonical order, with the official RWKV-4 names and shapes (linear weights are `[out, in]`): the order of tensors in files and in the model id.

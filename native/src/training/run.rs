@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ptbr_dataset::MmapDataset;
-use ptbr_model::{RwkvConfig, TrainingConfig, Verify, find_checkpoint};
+use ptbr_model::{Placement, RwkvConfig, TrainingConfig, Verify, find_checkpoint};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use ptbr_train::{ResumeOverrides, TrainDevice, TrainStats, Trainer, TrainerSetup};
 use serde::Serialize;
@@ -69,7 +69,12 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
     };
     make_folder(plan.output)?;
     refuse_old_run(plan.output)?;
-    announce(ui, &model_config, &plan.training, &data)?;
+    let device = TrainDevice::from(plan.device).select()?;
+    let placement = match device.adapter {
+        None => Placement::Cpu,
+        Some(_) => Placement::Gpu,
+    };
+    announce(ui, &model_config, &plan.training, &data, placement)?;
     let mut console = Console::new(*ui, plan.sample.clone(), plan.training.log_every);
     let trainer = Trainer::new(TrainerSetup {
         model_config,
@@ -120,13 +125,19 @@ fn announce(
     model: &RwkvConfig,
     training: &TrainingConfig,
     data: &MmapDataset,
+    placement: Placement,
 ) -> Result<()> {
     let parameters = model.num_parameters();
     let tokens = data.tokens().len() as u64;
     let planned = training
         .tokens_per_step()
         .saturating_mul(training.max_steps);
-    let memory = model.estimated_vram(training.batch_size, training.seq_len, training.precision);
+    let step = (
+        training.batch_size,
+        training.seq_len,
+        training.gradient_accumulation_steps,
+    );
+    let memory = model.estimated_memory(step, training.precision, placement);
     ui.line(format!(
         "model     {} parameters: vocabulary {}, width {}, {} layers",
         ui::thousands(parameters),

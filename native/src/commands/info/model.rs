@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ptbr_model::{ArchConfig, Checkpoint, ModelSource, Precision, RwkvConfig, read_adapter};
+use ptbr_model::{
+    ArchConfig, Checkpoint, ModelSource, Placement, Precision, RwkvConfig, read_adapter,
+};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use serde_json::json;
 
@@ -14,6 +16,13 @@ use crate::ui;
 /// Sizes, parameters and the memory of a training step.
 pub fn config_of(config: &RwkvConfig, args: &Args) -> Described {
     let memory = config.estimated_vram(args.batch_size, args.seq_len, Precision::F32);
+    let on_cpu = config
+        .estimated_memory(
+            (args.batch_size, args.seq_len, 2),
+            Precision::F32,
+            Placement::Cpu,
+        )
+        .total();
     let parameters = config.num_parameters();
     let mut lines = vec![
         ("architecture", "RWKV-4".to_owned()),
@@ -38,8 +47,9 @@ pub fn config_of(config: &RwkvConfig, args: &Args) -> Described {
         (
             "training memory",
             format!(
-                "about {} for a step of {} x {} tokens",
+                "about {} on a GPU, {} on the CPU, for a step of {} x {} tokens",
                 ui::bytes(memory.total()),
+                ui::bytes(on_cpu),
                 args.batch_size,
                 args.seq_len
             ),
@@ -65,6 +75,7 @@ pub fn config_of(config: &RwkvConfig, args: &Args) -> Described {
             "batch_size": args.batch_size,
             "seq_len": args.seq_len,
             "bytes": memory.total(),
+            "cpu_bytes": on_cpu,
             "parts": memory,
         },
     });
