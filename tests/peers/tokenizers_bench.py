@@ -1,4 +1,4 @@
-"""The Python package `tokenizers` on the texts and the tokenizer of `cargo run --release -p ptbr-tokenizer --example bench`, by hand:
+"""The Python package `tokenizers` on the texts and the tokenizer of `cargo run --release -p ptbr-tokenizer --example tokenizer_speed`, by hand:
 
     pip install tokenizers==0.23.3
     python tests/peers/tokenizers_bench.py [--vocab-size 32000] FILES...

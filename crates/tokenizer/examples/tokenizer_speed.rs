@@ -1,7 +1,7 @@
 //! Speed of this crate beside the `tokenizers` crate, on the same texts in the same run, results checked to be equal:
 //!
 //! ```text
-//! cargo run --release -p ptbr-tokenizer --example bench -- [--vocab-size 32000] FILES…
+//! cargo run --release -p ptbr-tokenizer --example tokenizer_speed -- [--vocab-size 32000] FILES…
 //! ```
 //!
 //! Training uses all threads on both sides. Encoding is on one thread, with a cold cache: both load the same `tokenizer.json` and see every file once.

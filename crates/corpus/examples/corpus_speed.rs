@@ -1,4 +1,4 @@
-//! Speed of each stage in one thread: `cargo run --release -p ptbr-corpus --example bench -- FILE` (a dump, .xml or .xml.bz2).
+//! Speed of each stage in one thread: `cargo run --release -p ptbr-corpus --example corpus_speed -- FILE` (a dump, .xml or .xml.bz2).
 
 use std::io::Read;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Tokens a second on the CPU, with random weights of a preset's shape (85m unless another is named), one thread and two:
-//! `cargo run --release -p ptbr-runtime --example bench -- [preset] [threads,threads…]`
+//! `cargo run --release -p ptbr-runtime --example runtime_speed -- [preset] [threads,threads…]`
 
 use ptbr_model::{ArchConfig, TensorSource, TensorSpec, preset};
 use ptbr_runtime::{Model, Session};
