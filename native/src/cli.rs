@@ -35,6 +35,10 @@ pub struct Cli {
 
 /// Every command, in the order in which they are used.
 #[derive(Debug, Subcommand)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one, for the length of the program"
+)]
 pub enum Command {
     #[cfg(feature = "train")]
     Demo(demo::Args),

@@ -127,8 +127,13 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
     steps.begin("train-tokenizer: on the training text alone")?;
     let tokenizer_path = folder.data().join("tokenizer.json");
-    let (tokenizer, learned) =
-        train_tokenizer::learn(&[split.train.clone()], &tokenizer_path, VOCAB_SIZE, 2, &ui)?;
+    let (tokenizer, learned) = train_tokenizer::learn(
+        std::slice::from_ref(&split.train),
+        &tokenizer_path,
+        VOCAB_SIZE,
+        2,
+        &ui,
+    )?;
     steps.end(
         "train-tokenizer",
         &format!(
@@ -143,8 +148,18 @@ pub fn run(args: &Args) -> Result<Outcome> {
         folder.data().join("train.bin"),
         folder.data().join("held-out.bin"),
     );
-    let train_tokens = tokenize::write(&[split.train.clone()], &tokenizer, &train_bin, &ui)?;
-    let held_out = tokenize::write(&[split.held_out.clone()], &tokenizer, &held_out_bin, &ui)?;
+    let train_tokens = tokenize::write(
+        std::slice::from_ref(&split.train),
+        &tokenizer,
+        &train_bin,
+        &ui,
+    )?;
+    let held_out = tokenize::write(
+        std::slice::from_ref(&split.held_out),
+        &tokenizer,
+        &held_out_bin,
+        &ui,
+    )?;
     steps.end(
         "tokenize",
         &format!(

@@ -107,7 +107,7 @@ impl TrainObserver for Console {
                 step.step
             ));
         } else if self.log_every > 0
-            && (step.step % self.log_every == 0 || step.step == step.max_steps)
+            && (step.step.is_multiple_of(self.log_every) || step.step == step.max_steps)
         {
             self.say(&format!(
                 "step {:>6}/{}  loss {:.4}  mean {:.4}  lr {:.2e}  gradient {:.3}  {} tok/s  {eta} left",
