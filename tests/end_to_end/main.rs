@@ -3,9 +3,15 @@
 //! Needs nothing but this repository: text comes from the sample inside the program, models are made on the spot.
 
 mod bad_input;
+#[cfg(feature = "train")]
+mod demo;
+#[cfg(feature = "train")]
+mod gpu;
 mod help;
 #[cfg(feature = "train")]
 mod kill;
+#[cfg(all(feature = "train", target_os = "linux"))]
+mod memory;
 mod pipeline;
 mod program;
 mod samples;

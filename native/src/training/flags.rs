@@ -40,13 +40,13 @@ pub struct Hyperparameters {
     /// Learning rate of the last step as a part of the peak [default: 0.1]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub min_lr_ratio: Option<f64>,
-    /// Decay of the matrices [default: 0.01]
+    /// Decay of the matrices [default: 0.01; 0 with --recipe rwkv4]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub weight_decay: Option<f64>,
     /// Largest norm of the gradient; 0 leaves it as it is [default: 1.0]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub gradient_clip: Option<f64>,
-    /// Dropout probability [default: 0.1]
+    /// Dropout probability [default: the model size's, 0.1 but for nano; 0 with --recipe rwkv4]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub dropout: Option<f64>,
     /// Where the defaults come from
