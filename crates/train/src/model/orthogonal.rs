@@ -14,15 +14,17 @@ fn normal(key: u64, index: u64) -> f64 {
 
 /// A random `[rows, cols]` matrix, uniform among those whose shorter side is orthonormal, times `gain`.
 ///
-/// Q = A R⁻¹ with RᵀR = AᵀA for a Gaussian A (the QR decomposition with a positive diagonal, which makes Q uniform). Done twice:
-/// the second pass removes the error that the squared condition number of the first leaves.
+/// Q = A R⁻¹ with RᵀR = AᵀA for a Gaussian A (the QR decomposition with a positive diagonal, which makes Q uniform). One pass leaves
+/// an error of the squared condition number times the rounding of f64: nothing for a matrix twice as long as wide (a condition
+/// number of 6 at most), too much for a square one, which takes a second pass.
 pub fn orthogonal(rows: usize, cols: usize, gain: f64, key: u64) -> Vec<f32> {
     let (tall, wide) = (rows.max(cols), rows.min(cols));
     let mut a: Vec<f64> = (0..tall * wide)
         .into_par_iter()
         .map(|i| normal(key, i as u64))
         .collect();
-    for _ in 0..2 {
+    let passes = if tall >= 2 * wide { 1 } else { 2 };
+    for _ in 0..passes {
         orthonormalize(&mut a, tall, wide);
     }
     let mut out = vec![0.0f32; rows * cols];
