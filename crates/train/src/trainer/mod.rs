@@ -223,6 +223,8 @@ impl Trainer {
             dataset.check_vocabulary(config.vocab_size)?;
             if dataset.header().is_some() {
                 dataset.check_tokenizer(&tokenizer.sha256())?;
+                // Opening a file checks its sizes and tokens; a run of hours can afford to read it once.
+                dataset.verify_payload()?;
             }
         }
         let lock = OutputLock::acquire(output_dir)?;
