@@ -36,8 +36,6 @@ impl Forward {
 pub struct BackwardContext<'a, const N: usize> {
     /// The inputs of the forward pass.
     pub inputs: [&'a [f32]; N],
-    /// The output, when [`HostOp::KEEPS_OUTPUT`] asks for it; otherwise empty.
-    pub out: &'a [f32],
     /// The buffers that the forward pass saved, handed over.
     pub saved: Vec<Vec<f32>>,
     /// The gradient of the loss with respect to the output.
@@ -56,11 +54,6 @@ pub trait HostOp<const N: usize>: Debug + Send + Sync + 'static {
 
     /// The gradient for each input that wants one, in the input's shape.
     fn backward(&self, context: BackwardContext<'_, N>) -> [Option<Vec<f32>>; N];
-
-    /// Whether the backward pass reads the output.
-    fn keeps_output(&self) -> bool {
-        false
-    }
 }
 
 /// The operation as burn's macro wants it passed: cloned, shared between threads.
@@ -84,15 +77,6 @@ pub trait HostOps: Backend {
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
         op: Arc<dyn HostOp<3>>,
-        shape: Vec<usize>,
-    ) -> FloatTensor<Self>;
-    /// Runs an operation of four inputs; the output has `shape`.
-    fn host4(
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        d: FloatTensor<Self>,
-        op: Arc<dyn HostOp<4>>,
         shape: Vec<usize>,
     ) -> FloatTensor<Self>;
 }
@@ -136,7 +120,6 @@ fn forward<const N: usize>(
 struct Kept<const N: usize> {
     op: SharedOp<N>,
     inputs: [FlexTensor; N],
-    out: Option<FlexTensor>,
     saved: Arc<Vec<Vec<f32>>>,
 }
 
@@ -157,7 +140,6 @@ impl<const N: usize> Backward<Flex, N> for HostBackward<N> {
         let wanted = std::array::from_fn(|i| ops.parents[i].is_some());
         let results = kept.op.backward(BackwardContext {
             inputs: std::array::from_fn(|i| elements(&kept.inputs[i])),
-            out: kept.out.as_ref().map_or(&[], elements),
             saved: Arc::try_unwrap(kept.saved).unwrap_or_else(|shared| (*shared).clone()),
             grad: elements(&grad),
             wanted,
@@ -188,8 +170,7 @@ macro_rules! host_ops {
                     OpsKind::Tracked(prep) => {
                         let inputs = [$($arg.into_primitive()),+];
                         let (inputs, out, saved) = forward(inputs, &op, &shape, true);
-                        let kept = op.keeps_output().then(|| out.clone());
-                        prep.finish(Kept { op, inputs, out: kept, saved: Arc::new(saved) }, out)
+                        prep.finish(Kept { op, inputs, saved: Arc::new(saved) }, out)
                     }
                     OpsKind::UnTracked(prep) => prep.finish(forward([$($arg.into_primitive()),+], &op, &shape, false).1),
                 }
@@ -202,7 +183,6 @@ host_ops! {
     host1 1 (a);
     host2 2 (a, b);
     host3 3 (a, b, c);
-    host4 4 (a, b, c, d);
 }
 
 /// Whether tensors of `device` live on burn's CPU backend, where host operations run.
