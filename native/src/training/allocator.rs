@@ -1,7 +1,7 @@
 //! Tells the C library's allocator to keep what a training step frees: the next step asks for the same sizes again.
 //!
 //! By default every buffer above 128 KiB comes fresh from the system and goes back to it, so that each step pays for zeroing and mapping
-//! all of its activations: 30 % of the time of `nano` on two cores (`docs/benchmarks.md`).
+//! all of its activations: a third of the processor time of `nano` was the system's (`docs/benchmarks.md`).
 
 /// Buffers up to this size are kept, in bytes; the C library allows no more. Larger ones (weights, moments) are allocated once.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
