@@ -19,6 +19,7 @@ mod checkpoint;
 mod digest;
 mod error;
 mod exact_float;
+mod format;
 mod memory;
 mod model_file;
 mod model_id;
@@ -44,6 +45,7 @@ pub use checkpoint::{
 };
 pub use digest::{hex, sha256, short_hex};
 pub use error::{ConfigError, ModelError, TensorError};
+pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_and_minimum};
 pub use memory::{MemoryEstimate, Placement, Precision};
 pub use model_file::{ModelFileInfo, write_model_file};
 pub use model_id::{ModelIdHasher, model_id};

@@ -8,6 +8,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::TensorError;
+use crate::format::MatrixData;
 use crate::tensor::{TensorSource, TensorSpec};
 
 /// A checked safetensors file. Tensors are not copied, except f32 tensors at an address that is not a multiple of 4.
@@ -175,6 +176,11 @@ impl TensorFile {
             file: self.label.clone(),
             message: error.to_string(),
         })
+    }
+
+    /// A matrix by its official name, in whatever number format it has.
+    pub fn matrix(&self, name: &str) -> Result<MatrixData<'_>, TensorError> {
+        Ok(MatrixData::F32(self.tensor(name)?))
     }
 
     /// Checks that the file holds exactly `specs`, each f32 and of its shape.

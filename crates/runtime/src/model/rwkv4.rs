@@ -63,7 +63,9 @@ impl Rwkv4Weights {
         let layer = |index: usize| {
             let norm = |name: &str| norm(&format!("blocks.{index}.{name}"));
             let vector = |name: &str| weights.vector(&format!("blocks.{index}.{name}"));
-            let matrix = |name: &str| weights.locate(&format!("blocks.{index}.{name}.weight"));
+            let matrix = |name: &str, cols: usize| {
+                weights.locate(&format!("blocks.{index}.{name}.weight"), cols)
+            };
             let mut wu = vector("att.time_decay")?;
             // Once per load, so the library's exponential, which is nearer to exact than the vector one.
             wu.iter_mut().for_each(|decay| *decay = -decay.exp());
@@ -75,15 +77,15 @@ impl Rwkv4Weights {
                 att_mix_k: vector("att.time_mix_k")?,
                 att_mix_v: vector("att.time_mix_v")?,
                 att_mix_r: vector("att.time_mix_r")?,
-                att_key: matrix("att.key")?,
-                att_value: matrix("att.value")?,
-                att_receptance: matrix("att.receptance")?,
-                att_output: matrix("att.output")?,
+                att_key: matrix("att.key", config.d_model)?,
+                att_value: matrix("att.value", config.d_model)?,
+                att_receptance: matrix("att.receptance", config.d_model)?,
+                att_output: matrix("att.output", config.d_model)?,
                 ffn_mix_k: vector("ffn.time_mix_k")?,
                 ffn_mix_r: vector("ffn.time_mix_r")?,
-                ffn_key: matrix("ffn.key")?,
-                ffn_receptance: matrix("ffn.receptance")?,
-                ffn_value: matrix("ffn.value")?,
+                ffn_key: matrix("ffn.key", config.d_model)?,
+                ffn_receptance: matrix("ffn.receptance", config.d_model)?,
+                ffn_value: matrix("ffn.value", config.d_ffn)?,
             })
         };
         Ok(Self {
@@ -91,11 +93,11 @@ impl Rwkv4Weights {
             d_model: config.d_model,
             d_ffn: config.d_ffn,
             eps: config.layer_norm_eps as f32,
-            embedding: weights.locate("emb.weight")?,
+            embedding: weights.locate("emb.weight", config.d_model)?,
             ln0: norm("blocks.0.ln0")?,
             layers: (0..config.n_layers).map(layer).collect::<Result<_, _>>()?,
             ln_out: norm("ln_out")?,
-            head: weights.locate("head.weight")?,
+            head: weights.locate("head.weight", config.d_model)?,
         })
     }
 }

@@ -1,7 +1,9 @@
 //! Where the numbers of a model lie.
 
 use crate::RuntimeError;
-use ptbr_model::{ModelError, ModelSource, SkippedCheckpoint, TensorFile};
+use ptbr_model::{
+    MatrixData, ModelError, ModelSource, SkippedCheckpoint, TensorFile, WeightFormat,
+};
 use std::ops::Range;
 
 /// The file that holds a model's tensors; matrices are used where they lie in it.
@@ -12,12 +14,21 @@ enum Holder {
     File(TensorFile),
 }
 
-/// A large tensor.
-pub(crate) enum Matrix {
-    /// Bytes of the file that are aligned as f32.
+/// A matrix `[rows, cols]` of a model, for [`Weights::matrix`].
+pub(crate) struct Matrix {
+    pub rows: usize,
+    pub cols: usize,
+    format: WeightFormat,
+    values: Place,
+    scales: Place,
+}
+
+/// Where numbers lie.
+enum Place {
+    /// Bytes of the file that are aligned as the format's elements.
     InFile(Range<usize>),
-    /// A copy, where the file did not align it.
-    Copied(Vec<f32>),
+    /// A copy, where the file did not align them.
+    Copied(Vec<u32>),
 }
 
 impl Weights {
@@ -49,28 +60,65 @@ impl Weights {
         Ok(self.file().tensor(name).map_err(ModelError::from)?.to_vec())
     }
 
-    /// A large tensor, for [`Weights::matrix`].
-    pub(crate) fn locate(&self, name: &str) -> Result<Matrix, RuntimeError> {
-        let file = self.file().bytes();
-        let values = self.file().tensor(name).map_err(ModelError::from)?;
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let start = bytes.as_ptr().addr().wrapping_sub(file.as_ptr().addr());
-        // A copy made for alignment lies elsewhere.
-        let inside = start
-            .checked_add(bytes.len())
-            .is_some_and(|end| end <= file.len());
-        Ok(if inside {
-            Matrix::InFile(start..start + bytes.len())
-        } else {
-            Matrix::Copied(values.to_vec())
+    /// A matrix of `cols` columns, for [`Weights::matrix`].
+    pub(crate) fn locate(&self, name: &str, cols: usize) -> Result<Matrix, RuntimeError> {
+        let matrix = self.file().matrix(name).map_err(ModelError::from)?;
+        let (values, scales) = match matrix {
+            MatrixData::F32(values) => (self.place(values), Place::InFile(0..0)),
+            MatrixData::F16(values) => (self.place(values), Place::InFile(0..0)),
+            MatrixData::Int8 { values, scales }
+            | MatrixData::Fp8 { values, scales }
+            | MatrixData::Int4 { values, scales } => (self.place(values), self.place(scales)),
+        };
+        Ok(Matrix {
+            rows: matrix.len() / cols,
+            cols,
+            format: matrix.format(),
+            values,
+            scales,
         })
     }
 
-    /// The elements of a tensor found by [`Weights::locate`], row-major.
-    pub(crate) fn matrix<'a>(&'a self, matrix: &'a Matrix) -> &'a [f32] {
-        match matrix {
-            Matrix::InFile(range) => bytemuck::cast_slice(&self.file().bytes()[range.clone()]),
-            Matrix::Copied(values) => values,
+    /// The numbers of a matrix found by [`Weights::locate`].
+    pub(crate) fn matrix<'a>(&'a self, matrix: &'a Matrix) -> MatrixData<'a> {
+        let values = self.bytes(&matrix.values);
+        let scales = bytemuck::cast_slice(self.bytes(&matrix.scales));
+        match matrix.format {
+            WeightFormat::F32 => MatrixData::F32(bytemuck::cast_slice(values)),
+            WeightFormat::F16 => MatrixData::F16(bytemuck::cast_slice(values)),
+            WeightFormat::Int8 => MatrixData::Int8 {
+                values: bytemuck::cast_slice(values),
+                scales,
+            },
+            WeightFormat::Fp8 => MatrixData::Fp8 {
+                values: bytemuck::cast_slice(values),
+                scales,
+            },
+            WeightFormat::Int4 => MatrixData::Int4 {
+                values: bytemuck::cast_slice(values),
+                scales,
+            },
+        }
+    }
+
+    fn place<T: bytemuck::Pod>(&self, numbers: &[T]) -> Place {
+        let (file, bytes): (&[u8], &[u8]) = (self.file().bytes(), bytemuck::cast_slice(numbers));
+        let start = bytes.as_ptr().addr().wrapping_sub(file.as_ptr().addr());
+        // A copy made for alignment lies elsewhere.
+        match start.checked_add(bytes.len()) {
+            Some(end) if end <= file.len() => Place::InFile(start..end),
+            _ => {
+                let mut copy = vec![0u32; bytes.len().div_ceil(4)];
+                bytemuck::cast_slice_mut(&mut copy)[..bytes.len()].copy_from_slice(bytes);
+                Place::Copied(copy)
+            }
+        }
+    }
+
+    fn bytes<'a>(&'a self, place: &'a Place) -> &'a [u8] {
+        match place {
+            Place::InFile(range) => &self.file().bytes()[range.clone()],
+            Place::Copied(words) => bytemuck::cast_slice(words),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::RuntimeError;
 use crate::model::Weights;
 use crate::model::rwkv4::{Layer, Rwkv4Weights};
 use ptbr_kernels::{Sequence, WkvDims, cpu};
+use ptbr_model::MatrixData;
 use ptbr_tokenizer::TokenId;
 
 /// Vectors of C in a layer's state, in the order of `StateSpec`: att_x, ffn_x, aa, bb, pp.
@@ -60,10 +61,9 @@ impl Forward<'_> {
         let c = self.model.d_model;
         let t = tokens.len();
         let embedding = self.weights.matrix(&self.model.embedding);
-        scratch.normed.clear();
-        for &token in tokens {
-            let at = usize::from(token) * c;
-            scratch.normed.extend_from_slice(&embedding[at..at + c]);
+        scratch.normed.resize(t * c, 0.0);
+        for (&token, row) in tokens.iter().zip(scratch.normed.chunks_exact_mut(c)) {
+            embedding.dequantize(usize::from(token) * c, row);
         }
         scratch.x.resize(t * c, 0.0);
         let ln0 = &self.model.ln0;
@@ -103,7 +103,7 @@ impl Forward<'_> {
         );
         logits.resize(rows * self.model.vocab_size, 0.0);
         let head = self.weights.matrix(&self.model.head);
-        scratch.work.count(head.len(), rows);
+        scratch.work.count(head, rows);
         let [workspace, ..] = &mut scratch.workspaces;
         matmul(
             self.isa,
@@ -149,7 +149,7 @@ impl Forward<'_> {
         let [workspace_k, workspace_v, workspace_r] = workspaces;
         let (before, normed_now) = (&*att_x, &**normed);
         let project = |mix: &[f32],
-                       weights: &[f32],
+                       weights: MatrixData<'_>,
                        mixed: &mut Vec<f32>,
                        output: &mut Vec<f32>,
                        workspace: &mut Workspace| {
@@ -223,7 +223,9 @@ impl Forward<'_> {
             workspace_k,
         );
         ops::add(x, k);
-        work.count(key.len() + value.len() + receptance.len() + output.len(), t);
+        for weights in [key, value, receptance, output] {
+            work.count(weights, t);
+        }
         Ok(())
     }
 
@@ -298,6 +300,8 @@ impl Forward<'_> {
             workspace_k,
         );
         ops::add_product(x, r, v);
-        work.count(key.len() + receptance.len() + value.len(), t);
+        for weights in [key, receptance, value] {
+            work.count(weights, t);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a session's computing has cost so far, counted rather than timed.
 
+use ptbr_model::MatrixData;
+
 /// Counts since a session was made. All of it is in the matrix products: the rest is a few operations per element of the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -18,12 +20,10 @@ impl Work {
         }
     }
 
-    /// One product of `weights` elements with `tokens` inputs.
-    pub(crate) fn count(&mut self, weights: usize, tokens: usize) {
-        let weights = weights as u64;
-        self.multiply_adds = self
-            .multiply_adds
-            .saturating_add(weights.saturating_mul(tokens as u64));
-        self.weight_bytes = self.weight_bytes.saturating_add(weights.saturating_mul(4));
+    /// One product with `tokens` inputs.
+    pub(crate) fn count(&mut self, weights: MatrixData<'_>, tokens: usize) {
+        let products = (weights.len() as u64).saturating_mul(tokens as u64);
+        self.multiply_adds = self.multiply_adds.saturating_add(products);
+        self.weight_bytes = self.weight_bytes.saturating_add(weights.num_bytes() as u64);
     }
 }

@@ -20,6 +20,7 @@ mod tests;
 use super::parallel;
 pub use isa::Isa;
 use isa::Kind;
+use ptbr_model::MatrixData;
 
 /// Running sums per output element, and elements in a packed step.
 const LANES: usize = 16;
@@ -39,7 +40,7 @@ pub(crate) struct Packed {
 /// One matrix product.
 pub(crate) struct Product<'a> {
     /// `[rows, cols]`, `rows = output.len() / tokens`, `cols = input.len() / tokens`.
-    pub weights: &'a [f32],
+    pub weights: MatrixData<'a>,
     /// `[tokens, cols]`.
     pub input: &'a [f32],
     /// `[tokens, rows]`.
@@ -63,6 +64,9 @@ pub(crate) fn matmul(isa: Isa, product: Product<'_>, workspace: &mut Workspace) 
         output,
         tokens,
     } = product;
+    let MatrixData::F32(weights) = weights else {
+        unimplemented!("products of quantized weights");
+    };
     let (rows, cols) = (output.len() / tokens, input.len() / tokens);
     assert!(
         weights.len() == rows * cols

@@ -17,7 +17,7 @@ fn product(isa: Isa, weights: &[f32], input: &[f32], rows: usize, tokens: usize)
     matmul(
         isa,
         Product {
-            weights,
+            weights: MatrixData::F32(weights),
             input,
             output: &mut output,
             tokens,
