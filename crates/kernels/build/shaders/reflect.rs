@@ -59,8 +59,12 @@ pub fn reflect(expanded: &Expanded, permutation: &Permutation) -> Result<Reflect
             what(message),
         )
     })?;
-    // No capabilities: nothing that a WebGPU implementation may lack.
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // Nothing that a WebGPU implementation may lack, except subgroups where the permutation's name says so. (naga counts f16 conversion as a capability because OpenGL may lack it.)
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if permutation.defines.contains_key("SUBGROUPS") {
+        capabilities |= Capabilities::SUBGROUP;
+    }
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| {
             let mut message = e.as_inner().to_string();

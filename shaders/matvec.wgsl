@@ -1,0 +1,105 @@
+// Products of a matrix with few vectors (decoding): y[n, o] = Σ_i W[o, i] · x[n, i], then shared/project.wgsl.
+//
+// Dispatch: x = blocks of weight rows, y = blocks of TOKENS rows of input. A team of invocations takes ROWS weight rows at a time and
+// strides over their units: a subgroup with SUBGROUPS, sixteen invocations without. params[12]: weight rows of a workgroup, a multiple of 4·ROWS
+// without SUBGROUPS, which in a browser also needs `enable subgroups;` in front (naga refuses the line). Sums are taken in one order that depends on the size of the team alone.
+
+#import weights
+#import project
+
+const ROWS: u32 = 4u;
+
+#ifdef SUBGROUPS
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(subgroup_id) team: u32,
+    @builtin(num_subgroups) teams: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
+) {
+#else
+var<workgroup> partial: array<f32, 64u * ROWS * TOKENS>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let team = thread >> 4u;
+    let teams = 4u;
+    let lane = thread & 15u;
+    let lanes = 16u;
+#endif
+    let cols = params[2];
+    let units = cols / UNIT;
+    let first_row = group.y * TOKENS;
+    let end = min(params[1], (group.x + 1u) * params[12]);
+    for (var block = group.x * params[12]; block < end; block += teams * ROWS) {
+        let o = block + team * ROWS;
+        // Rows of weights behind the last repeat it: every invocation stays in the loop for the barriers.
+        let last = params[1] - 1u;
+        var sums: array<array<f32, ROWS>, TOKENS>;
+        let part = part_of(min(o, last) + params[11]);
+        for (var unit = lane; unit < units; unit += lanes) {
+            var w: array<vec4<u32>, ROWS>;
+#ifdef SCALES
+            var scale: array<vec2<f32>, ROWS>;
+#endif
+            for (var r = 0u; r < ROWS; r++) {
+                let at = min(o + r, last) * units + unit;
+                w[r] = weights[at];
+#ifdef SCALES
+                scale[r] = unit_scale(at);
+#endif
+            }
+            for (var t = 0u; t < TOKENS; t++) {
+                let x = input_at(min(first_row + t, params[0] - 1u), part) + unit * X4;
+                var dots: array<f32, ROWS>;
+                var sum = 0.0;
+                for (var i = 0u; i < X4; i++) {
+                    let xi = input[x + i];
+#ifdef WEIGHTS_INT4
+                    sum += dot(xi, vec4<f32>(1.0));
+#endif
+                    for (var r = 0u; r < ROWS; r++) {
+                        dots[r] += dot(quad(w[r], i), xi);
+                    }
+                }
+                for (var r = 0u; r < ROWS; r++) {
+#ifdef SCALES
+                    sums[t][r] += dots[r] * scale[r].x + sum * scale[r].y;
+#else
+                    sums[t][r] += dots[r];
+#endif
+                }
+            }
+        }
+#ifdef SUBGROUPS
+        for (var t = 0u; t < TOKENS; t++) {
+            for (var r = 0u; r < ROWS; r++) {
+                let sum = subgroupAdd(sums[t][r]);
+                if lane == 0u && o + r < end && first_row + t < params[0] {
+                    finish(first_row + t, o + r + params[11], sum);
+                }
+            }
+        }
+#else
+        for (var t = 0u; t < TOKENS; t++) {
+            for (var r = 0u; r < ROWS; r++) {
+                partial[((team * ROWS + r) * TOKENS + t) * 16u + lane] = sums[t][r];
+            }
+        }
+        workgroupBarrier();
+        if thread < 4u * ROWS * TOKENS {
+            let t = thread % TOKENS;
+            let r = thread / TOKENS;
+            var sum = 0.0;
+            for (var i = 0u; i < 16u; i++) {
+                sum += partial[thread * 16u + i];
+            }
+            if block + r < end && first_row + t < params[0] {
+                finish(first_row + t, block + r + params[11], sum);
+            }
+        }
+        workgroupBarrier();
+#endif
+    }
+}
