@@ -36,7 +36,7 @@ pub struct Binding {
 }
 
 /// Access mode of a storage buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<storage, read>`
     Read,

@@ -151,6 +151,16 @@ impl Model {
         RwkvState::new(Arc::clone(&self.state_spec), Arc::clone(&self.model_id))
     }
 
+    #[cfg(feature = "gpu")]
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    #[cfg(feature = "gpu")]
+    pub(crate) fn layers(&self) -> &Rwkv4Weights {
+        &self.layers
+    }
+
     pub(crate) fn forward(&self) -> Forward<'_> {
         Forward {
             isa: self.isa,

@@ -3,6 +3,8 @@
 use super::{Matrix, Weights};
 use crate::RuntimeError;
 use ptbr_model::RwkvConfig;
+#[cfg(feature = "gpu")]
+use ptbr_model::WeightFormat;
 
 /// A layer norm.
 pub(crate) struct Norm {
@@ -52,6 +54,29 @@ pub(crate) struct Rwkv4Weights {
 }
 
 impl Rwkv4Weights {
+    /// Number formats of the matrices, each once.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn formats(&self, weights: &Weights) -> Vec<WeightFormat> {
+        let layers = self.layers.iter().flat_map(|layer| {
+            [
+                &layer.att_key,
+                &layer.att_value,
+                &layer.att_receptance,
+                &layer.att_output,
+                &layer.ffn_key,
+                &layer.ffn_receptance,
+                &layer.ffn_value,
+            ]
+        });
+        let mut formats: Vec<WeightFormat> = layers
+            .chain([&self.embedding, &self.head])
+            .map(|matrix| weights.matrix(matrix).format())
+            .collect();
+        formats.sort_unstable();
+        formats.dedup();
+        formats
+    }
+
     /// Finds the tensors by their official names; `weights` has been checked against `config`.
     pub(crate) fn new(config: &RwkvConfig, weights: &Weights) -> Result<Self, RuntimeError> {
         let norm = |name: &str| {

@@ -1,0 +1,155 @@
+//! Finding an adapter, opening it, and hearing of what goes wrong.
+
+use super::GpuError;
+use super::pipelines::{Pipelines, ShaderEdit};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Which adapter to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// A hardware GPU; a software adapter is refused, because the CPU engine is faster.
+    Hardware,
+    /// A hardware GPU when there is one, otherwise any.
+    Any,
+}
+
+/// How to open the engine.
+#[derive(Clone, Copy)]
+pub(crate) struct GpuOptions {
+    pub choice: AdapterChoice,
+    /// Sums within subgroups where the adapter has them.
+    pub subgroups: bool,
+    /// Changes every shader before it is compiled: a test's driver that computes wrongly.
+    pub edit: Option<ShaderEdit>,
+}
+
+/// An open device. What it is not asked about (a lost device, an error outside every scope) is kept until [`Device::check`].
+pub(crate) struct Device {
+    pub raw: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub name: String,
+    /// Sums within subgroups may be used.
+    pub subgroups: Option<u32>,
+    /// Made so far: a second model on this device compiles nothing again.
+    pub(super) pipelines: Mutex<Pipelines>,
+    failure: Arc<Mutex<Option<GpuError>>>,
+}
+
+impl Device {
+    /// Opens the adapter that `options` ask for, with WebGPU's default limits: what every implementation grants.
+    pub(crate) async fn open(options: GpuOptions) -> Result<Self, GpuError> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapter = find(&instance, options.choice).await?;
+        let info = adapter.get_info();
+        let name = info.name.clone();
+        let subgroups = options.subgroups && adapter.features().contains(wgpu::Features::SUBGROUP);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("ptbr-slm"),
+            required_features: if subgroups {
+                wgpu::Features::SUBGROUP
+            } else {
+                wgpu::Features::empty()
+            },
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let (raw, queue) =
+            adapter
+                .request_device(&descriptor)
+                .await
+                .map_err(|error| GpuError::Open {
+                    adapter: name.clone(),
+                    message: error.to_string(),
+                })?;
+        let failure = Arc::new(Mutex::new(None));
+        let (keep, adapter_name) = (Arc::clone(&failure), name.clone());
+        raw.on_uncaptured_error(Arc::new(move |error| {
+            note(&keep, explain(&adapter_name, error));
+        }));
+        let (keep, adapter_name) = (Arc::clone(&failure), name.clone());
+        raw.set_device_lost_callback(move |reason, message| {
+            let message = if message.is_empty() {
+                format!("{reason:?}")
+            } else {
+                message
+            };
+            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(GpuError::Lost {
+                adapter: adapter_name.clone(),
+                message,
+            });
+        });
+        Ok(Self {
+            raw,
+            queue,
+            name,
+            subgroups: subgroups.then_some(info.subgroup_max_size.max(4)),
+            pipelines: Mutex::new(Pipelines::new(options.edit)),
+            failure,
+        })
+    }
+
+    /// The first error that nobody has been told of, or the loss of the device.
+    pub(crate) fn check(&self) -> Result<(), GpuError> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*failure {
+            None => Ok(()),
+            // A lost device stays lost.
+            Some(error @ GpuError::Lost { .. }) => Err(error.clone()),
+            Some(_) => failure.take().map_or(Ok(()), Err),
+        }
+    }
+
+    /// Runs `work` and reports what the device had against it: no memory, or a command that it refuses.
+    pub(crate) async fn scoped<T>(&self, work: impl FnOnce() -> T) -> Result<T, GpuError> {
+        let memory = self.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.raw.push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        let (validation, memory) = (validation.pop(), memory.pop());
+        for error in [validation.await, memory.await].into_iter().flatten() {
+            // A lost device refuses everything: say the cause and not the symptom.
+            self.check()?;
+            return Err(explain(&self.name, error));
+        }
+        self.check()?;
+        Ok(result)
+    }
+}
+
+async fn find(instance: &wgpu::Instance, choice: AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    // A discrete card first, then an integrated one; a software adapter last.
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    let adapter = adapters.into_iter().next().ok_or(GpuError::NoAdapter)?;
+    let info = adapter.get_info();
+    if choice == AdapterChoice::Hardware && info.device_type == wgpu::DeviceType::Cpu {
+        return Err(GpuError::OnlySoftware { name: info.name });
+    }
+    Ok(adapter)
+}
+
+fn note(failure: &Mutex<Option<GpuError>>, error: GpuError) {
+    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+    // The first error is the cause of those that follow.
+    failure.get_or_insert(error);
+}
+
+fn explain(adapter: &str, error: wgpu::Error) -> GpuError {
+    let adapter = adapter.to_owned();
+    match error {
+        wgpu::Error::OutOfMemory { source } => GpuError::OutOfMemory {
+            adapter,
+            message: source.to_string(),
+        },
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            GpuError::Refused {
+                adapter,
+                message: description,
+            }
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The engine: one model on one GPU, and its steps.
+
+use super::GpuError;
+use super::adapters::Bank;
+use super::arena::{Arena, Sizes, buffer};
+use super::check;
+use super::device::{Device, GpuOptions};
+use super::plan::{Plan, StepSizes};
+use super::readback::Staging;
+use super::slots::{Slot, SlotPool};
+use super::weights::GpuWeights;
+use crate::model::Weights;
+use crate::model::rwkv4::Rwkv4Weights;
+use ptbr_model::Adapter;
+use ptbr_tokenizer::TokenId;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Which logits a part of a step wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    None,
+    /// After its last token.
+    Last,
+    /// After each token.
+    All,
+}
+
+/// One session's part of a step.
+pub(crate) struct GpuPart<'a> {
+    pub slot: &'a mut Slot,
+    /// At least one, all in the vocabulary.
+    pub tokens: &'a [TokenId],
+    /// Number in the bank.
+    pub adapter: Option<u32>,
+    pub wanted: Wanted,
+}
+
+/// One model on one GPU.
+pub(crate) struct GpuEngine {
+    device: Arc<Device>,
+    sizes: Sizes,
+    weights: GpuWeights,
+    arena: Arena,
+    staging: Staging,
+    pool: Arc<SlotPool>,
+    /// A state before the first token.
+    initial: Vec<f32>,
+    inner: Mutex<Inner>,
+}
+
+/// What changes while the engine runs.
+struct Inner {
+    bank: Bank,
+    state: wgpu::Buffer,
+    /// Slots that `state` holds.
+    slots: usize,
+    plan: Option<Plan>,
+}
+
+/// Row of an adapter that is none; as in the shaders.
+const NO_ADAPTER: u32 = u32::MAX;
+
+impl GpuEngine {
+    /// Opens a GPU, checks that it computes rightly, and uploads the model. `initial` is a state before the first token.
+    pub(crate) async fn open(
+        options: GpuOptions,
+        weights: &Weights,
+        model: &Rwkv4Weights,
+        initial: Vec<f32>,
+    ) -> Result<Self, GpuError> {
+        let device = Arc::new(Device::open(options).await?);
+        check::known_answer(&device, &model.formats(weights)).await?;
+        Self::new(device, weights, model, initial).await
+    }
+
+    /// Uploads a model to an open device.
+    pub(super) async fn new(
+        device: Arc<Device>,
+        weights: &Weights,
+        model: &Rwkv4Weights,
+        initial: Vec<f32>,
+    ) -> Result<Self, GpuError> {
+        let sizes = Sizes {
+            vocab: model.vocab_size,
+            d_model: model.d_model,
+            d_ffn: model.d_ffn,
+            layers: model.layers.len(),
+            eps: model.eps,
+        };
+        if sizes.max_slots() < 2 {
+            return Err(GpuError::TooLarge {
+                what: "the state of a session".to_owned(),
+                bytes: sizes.state_len() as u64 * 8,
+                limit: super::weights::MAX_BINDING,
+            });
+        }
+        let weights = GpuWeights::upload(&device, weights, model).await?;
+        let arena = Arena::new(&device, &sizes).await?;
+        let slots = 8.min(sizes.max_slots());
+        let (state, bank) = device
+            .scoped(|| {
+                (
+                    buffer(&device, "state", slots * sizes.state_len()),
+                    Bank::new(&device, &sizes),
+                )
+            })
+            .await?;
+        Ok(Self {
+            device,
+            sizes,
+            weights,
+            arena,
+            staging: Staging::default(),
+            pool: Arc::default(),
+            initial,
+            inner: Mutex::new(Inner {
+                bank,
+                state,
+                slots,
+                plan: None,
+            }),
+        })
+    }
+
+    /// The adapter's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.device.name
+    }
+
+    /// Most rows of a step.
+    pub(crate) fn max_rows(&self) -> usize {
+        self.sizes.max_rows()
+    }
+
+    /// Most rows of logits of a step.
+    pub(crate) fn max_logits(&self) -> usize {
+        self.sizes.max_logits()
+    }
+
+    /// Slots for a new session, which has read nothing.
+    pub(crate) async fn new_slot(&self) -> Result<Slot, GpuError> {
+        let slot =
+            self.pool
+                .take(self.sizes.max_slots() / 2)
+                .ok_or_else(|| GpuError::TooLarge {
+                    what: format!("the state of one more than {} sessions", self.pool.used()),
+                    bytes: self.sizes.state_len() as u64 * 8,
+                    limit: super::weights::MAX_BINDING,
+                })?;
+        let needed = self.pool.used() * 2;
+        self.device
+            .scoped(|| {
+                let mut inner = self.lock();
+                if needed > inner.slots {
+                    self.grow(&mut inner, needed);
+                }
+            })
+            .await?;
+        self.upload_state(&slot, &self.initial);
+        Ok(slot)
+    }
+
+    /// Another slot with the same state.
+    pub(crate) async fn fork_slot(&self, from: &Slot) -> Result<Slot, GpuError> {
+        let slot = self.new_slot().await?;
+        let inner = self.lock();
+        let bytes = self.sizes.state_len() as u64 * 4;
+        let mut encoder = self.encoder("fork");
+        // A copy within one buffer is allowed: the ranges do not overlap.
+        encoder.copy_buffer_to_buffer(
+            &inner.state,
+            u64::from(from.current()) * bytes,
+            &inner.state,
+            u64::from(slot.current()) * bytes,
+            bytes,
+        );
+        self.device.queue.submit([encoder.finish()]);
+        drop(inner);
+        Ok(slot)
+    }
+
+    fn grow(&self, inner: &mut Inner, needed: usize) {
+        let slots = needed
+            .next_power_of_two()
+            .min(self.sizes.max_slots() / 2 * 2);
+        let state = buffer(&self.device, "state", slots * self.sizes.state_len());
+        let mut encoder = self.encoder("grow");
+        let bytes = (inner.slots * self.sizes.state_len()) as u64 * 4;
+        encoder.copy_buffer_to_buffer(&inner.state, 0, &state, 0, bytes);
+        self.device.queue.submit([encoder.finish()]);
+        (inner.state, inner.slots, inner.plan) = (state, slots, None);
+    }
+
+    /// Replaces a state; `values` as `StateSpec` lays them out.
+    pub(crate) fn upload_state(&self, slot: &Slot, values: &[f32]) {
+        let at = u64::from(slot.current()) * self.sizes.state_len() as u64 * 4;
+        self.device
+            .queue
+            .write_buffer(&self.lock().state, at, bytemuck::cast_slice(values));
+    }
+
+    /// Reads a state, `values` long as `StateSpec` says.
+    pub(crate) async fn download_state(
+        &self,
+        slot: &Slot,
+        values: &mut [f32],
+    ) -> Result<(), GpuError> {
+        let bytes = self.sizes.state_len() as u64 * 4;
+        let staging = self
+            .device
+            .scoped(|| {
+                let staging = self.staging.take(&self.device, bytes);
+                let mut encoder = self.encoder("download state");
+                let at = u64::from(slot.current()) * bytes;
+                encoder.copy_buffer_to_buffer(&self.lock().state, at, &staging, 0, bytes);
+                self.device.queue.submit([encoder.finish()]);
+                staging
+            })
+            .await?;
+        self.staging.read(&self.device, staging, values).await
+    }
+
+    /// Makes an adapter resident; its number. Fails with [`GpuError::TooLarge`] when the bank is full.
+    pub(crate) async fn add_adapter(&self, adapter: &Adapter) -> Result<u32, GpuError> {
+        self.device
+            .scoped(|| {
+                let mut inner = self.lock();
+                let number = inner.bank.add(&self.device, &self.sizes, adapter)?;
+                // Its buffers are new.
+                inner.plan = None;
+                Ok(number)
+            })
+            .await?
+    }
+
+    /// Runs one step of at most `max_rows` tokens; the wanted logits of all parts one after the other, at most `max_logits` rows, `[rows, V]`.
+    pub(crate) async fn step(
+        &self,
+        parts: &mut [GpuPart<'_>],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), GpuError> {
+        let layout = Layout::new(parts);
+        self.prepare().await?;
+        // No error scope: a browser answers to one only when the GPU has caught up. What goes wrong here reaches the device's own handler.
+        let staging = self.submit(&layout);
+        for part in parts {
+            part.slot.swap();
+        }
+        logits.resize(layout.chosen.len() * self.sizes.vocab, 0.0);
+        match staging {
+            Some(staging) => self.staging.read(&self.device, staging, logits).await,
+            None => self.device.check(),
+        }
+    }
+
+    fn submit(&self, layout: &Layout) -> Option<wgpu::Buffer> {
+        let mut inner = self.lock();
+        let plan = self.plan(&mut inner);
+        let step = layout.sizes();
+        plan.prepare(&self.device, step);
+        let queue = &self.device.queue;
+        queue.write_buffer(&self.arena.rows, 0, bytemuck::cast_slice(&layout.rows));
+        queue.write_buffer(&self.arena.seqs, 0, bytemuck::cast_slice(&layout.seqs));
+        if !layout.chosen.is_empty() {
+            queue.write_buffer(&self.arena.chosen, 0, bytemuck::cast_slice(&layout.chosen));
+        }
+        let mut encoder = self.encoder("step");
+        plan.record(&self.device, &mut encoder, step);
+        let bytes = (layout.chosen.len() * self.sizes.vocab * 4) as u64;
+        let staging = (bytes > 0).then(|| {
+            let staging = self.staging.take(&self.device, bytes);
+            encoder.copy_buffer_to_buffer(&self.arena.logits, 0, &staging, 0, bytes);
+            staging
+        });
+        queue.submit([encoder.finish()]);
+        staging
+    }
+
+    /// Makes pipelines and bind groups, unless they are there.
+    async fn prepare(&self) -> Result<(), GpuError> {
+        if self.lock().plan.is_some() {
+            return self.device.check();
+        }
+        self.device
+            .scoped(|| {
+                self.plan(&mut self.lock());
+            })
+            .await
+    }
+
+    fn plan<'a>(&self, inner: &'a mut Inner) -> &'a mut Plan {
+        let Inner {
+            bank, state, plan, ..
+        } = inner;
+        plan.get_or_insert_with(|| {
+            let mut pipelines = self
+                .device
+                .pipelines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Plan::new(
+                &self.device,
+                &mut pipelines,
+                &self.sizes,
+                &self.weights,
+                &self.arena,
+                state,
+                bank.buffers(),
+            )
+        })
+    }
+
+    /// Dispatches of one step: without adapters, and with.
+    pub(crate) fn dispatches(&self) -> [usize; 2] {
+        let mut inner = self.lock();
+        let plan = self.plan(&mut inner);
+        [false, true].map(|adapters| plan.dispatches(adapters))
+    }
+
+    /// Takes the device away, as a driver does that resets.
+    pub(crate) fn destroy(&self) {
+        self.device.raw.destroy();
+    }
+
+    fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
+        self.device
+            .raw
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a step tells the kernels.
+struct Layout {
+    rows: Vec<[u32; 4]>,
+    seqs: Vec<[u32; 4]>,
+    chosen: Vec<u32>,
+    adapters: bool,
+}
+
+impl Layout {
+    fn new(parts: &[GpuPart<'_>]) -> Self {
+        let mut layout = Self {
+            rows: Vec::new(),
+            seqs: Vec::new(),
+            chosen: Vec::new(),
+            adapters: false,
+        };
+        for part in parts {
+            let (first, seq) = (layout.rows.len() as u32, layout.seqs.len() as u32);
+            let len = part.tokens.len() as u32;
+            let adapter = part.adapter.unwrap_or(NO_ADAPTER);
+            layout.adapters |= part.adapter.is_some();
+            layout.rows.extend(
+                part.tokens
+                    .iter()
+                    .map(|&token| [u32::from(token), seq, adapter, 0]),
+            );
+            layout
+                .seqs
+                .push([first, len, part.slot.current(), part.slot.next()]);
+            match part.wanted {
+                Wanted::None => {}
+                Wanted::Last => layout.chosen.push(first + len - 1),
+                Wanted::All => layout.chosen.extend(first..first + len),
+            }
+        }
+        layout
+    }
+
+    fn sizes(&self) -> StepSizes {
+        StepSizes {
+            rows: self.rows.len(),
+            sequences: self.seqs.len(),
+            logits: self.chosen.len(),
+            adapters: self.adapters,
+        }
+    }
+}

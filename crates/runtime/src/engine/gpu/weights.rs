@@ -1,0 +1,305 @@
+//! A model's numbers in GPU memory: uploaded once, straight from where the file is mapped.
+
+use super::GpuError;
+use super::device::Device;
+use crate::model::rwkv4::{Norm, Rwkv4Weights};
+use crate::model::{Matrix, Weights};
+use ptbr_model::{MatrixData, WeightFormat};
+use wgpu::util::DeviceExt;
+
+/// No binding is larger: WebGPU's default limit.
+pub(super) const MAX_BINDING: u64 = 128 << 20;
+
+/// Rows of a piece are a multiple of this (but for a matrix's last): tiles, and the scales of two groups in one word, then end with it.
+const ROW_STEP: usize = 64;
+
+/// Bytes that are handed to the driver before it is told to work on them: its copy of what is waiting stays that small.
+const UPLOAD_BATCH: usize = 32 << 20;
+
+/// Matrices with the same columns, one under the other.
+pub(super) struct Stack {
+    pub pieces: Vec<Piece>,
+    /// Rows of all pieces.
+    pub rows: usize,
+    pub cols: usize,
+    /// First rows of the second and third matrix; `rows` where there is none.
+    pub bounds: [usize; 2],
+}
+
+/// Rows that lie in one binding.
+pub(super) struct Piece {
+    pub format: WeightFormat,
+    pub first_row: usize,
+    pub rows: usize,
+    pub values: wgpu::Buffer,
+    /// Where the format has them.
+    pub scales: Option<wgpu::Buffer>,
+}
+
+/// One block.
+pub(super) struct GpuLayer {
+    /// `[5, C]`: weight, bias, mixes of key, value, receptance.
+    pub att_norm: wgpu::Buffer,
+    /// `[4, C]`: weight, bias, mixes of key, receptance.
+    pub ffn_norm: wgpu::Buffer,
+    /// `[2, C]`
+    pub wu: wgpu::Buffer,
+    /// Key, value, receptance.
+    pub att_in: Stack,
+    pub att_out: Stack,
+    /// Key, receptance.
+    pub ffn_in: Stack,
+    pub ffn_out: Stack,
+}
+
+/// A whole model.
+pub(super) struct GpuWeights {
+    pub embedding: Stack,
+    /// `[2, C]`
+    pub embedding_norm: wgpu::Buffer,
+    pub layers: Vec<GpuLayer>,
+    /// `[2, C]`
+    pub head_norm: wgpu::Buffer,
+    pub head: Stack,
+}
+
+impl GpuWeights {
+    /// Uploads every tensor. Fails with [`GpuError::OutOfMemory`].
+    pub(super) async fn upload(
+        device: &Device,
+        weights: &Weights,
+        model: &Rwkv4Weights,
+    ) -> Result<Self, GpuError> {
+        let mut uploader = Uploader { device, waiting: 0 };
+        let norm = |label: &str, norm: &Norm, mixes: &[&[f32]]| {
+            let mut data = [norm.weight.as_slice(), &norm.bias].concat();
+            mixes.iter().for_each(|mix| data.extend_from_slice(mix));
+            vector(device, label, &data)
+        };
+        let mut layers = Vec::with_capacity(model.layers.len());
+        for (index, layer) in model.layers.iter().enumerate() {
+            let label = |name: &str| format!("blocks.{index}.{name}");
+            layers.push(GpuLayer {
+                att_norm: norm(
+                    &label("ln1"),
+                    &layer.ln1,
+                    &[&layer.att_mix_k, &layer.att_mix_v, &layer.att_mix_r],
+                ),
+                ffn_norm: norm(
+                    &label("ln2"),
+                    &layer.ln2,
+                    &[&layer.ffn_mix_k, &layer.ffn_mix_r],
+                ),
+                wu: vector(device, &label("att.wu"), &layer.wu),
+                att_in: uploader
+                    .stack(
+                        &label("att.in"),
+                        weights,
+                        &[&layer.att_key, &layer.att_value, &layer.att_receptance],
+                    )
+                    .await?,
+                att_out: uploader
+                    .stack(&label("att.output"), weights, &[&layer.att_output])
+                    .await?,
+                ffn_in: uploader
+                    .stack(
+                        &label("ffn.in"),
+                        weights,
+                        &[&layer.ffn_key, &layer.ffn_receptance],
+                    )
+                    .await?,
+                ffn_out: uploader
+                    .stack(&label("ffn.value"), weights, &[&layer.ffn_value])
+                    .await?,
+            });
+        }
+        Ok(Self {
+            embedding: uploader.stack("emb", weights, &[&model.embedding]).await?,
+            embedding_norm: norm("ln0", &model.ln0, &[]),
+            layers,
+            head_norm: norm("ln_out", &model.ln_out, &[]),
+            head: uploader.stack("head", weights, &[&model.head]).await?,
+        })
+    }
+}
+
+struct Uploader<'a> {
+    device: &'a Device,
+    /// Bytes handed to the driver since it was last told to work.
+    waiting: usize,
+}
+
+/// Rows of one matrix that go into a piece.
+struct Share<'a> {
+    data: MatrixData<'a>,
+    first: usize,
+    rows: usize,
+}
+
+impl Uploader<'_> {
+    async fn stack(
+        &mut self,
+        label: &str,
+        weights: &Weights,
+        matrices: &[&Matrix],
+    ) -> Result<Stack, GpuError> {
+        let cols = matrices[0].cols;
+        let mut bounds = [0; 2];
+        let mut rows = 0;
+        let mut plan: Vec<Vec<Share<'_>>> = Vec::new();
+        for (index, matrix) in matrices.iter().enumerate() {
+            if let Some(bound) = index.checked_sub(1) {
+                bounds[bound] = rows;
+            }
+            let data = weights.matrix(matrix);
+            let row_bytes = value_bytes(data).len() / matrix.rows.max(1);
+            let most = (MAX_BINDING as usize / row_bytes.max(1)) / ROW_STEP * ROW_STEP;
+            let mut first = 0;
+            while first < matrix.rows {
+                let count = most.max(ROW_STEP).min(matrix.rows - first);
+                let share = Share {
+                    data,
+                    first,
+                    rows: count,
+                };
+                let room = plan.last().is_some_and(|piece| {
+                    let taken: usize = piece.iter().map(|share| share.rows).sum();
+                    piece[0].data.format() == data.format()
+                        && (taken + count) * row_bytes <= MAX_BINDING as usize
+                });
+                match plan.last_mut() {
+                    Some(piece) if room => piece.push(share),
+                    _ => plan.push(vec![share]),
+                }
+                first += count;
+            }
+            rows += matrix.rows;
+        }
+        for bound in matrices.len() - 1..2 {
+            bounds[bound] = rows;
+        }
+        let mut pieces = Vec::with_capacity(plan.len());
+        let mut first_row = 0;
+        for shares in plan {
+            let piece = self.piece(label, cols, first_row, &shares).await?;
+            first_row += piece.rows;
+            pieces.push(piece);
+        }
+        Ok(Stack {
+            pieces,
+            rows,
+            cols,
+            bounds,
+        })
+    }
+
+    async fn piece(
+        &mut self,
+        label: &str,
+        cols: usize,
+        first_row: usize,
+        shares: &[Share<'_>],
+    ) -> Result<Piece, GpuError> {
+        let format = shares[0].data.format();
+        let rows: usize = shares.iter().map(|share| share.rows).sum();
+        let elements = rows * cols;
+        let too_large = || GpuError::TooLarge {
+            what: format!("the matrix {label}"),
+            bytes: elements as u64 * 4,
+            limit: MAX_BINDING,
+        };
+        let bytes = format.value_bytes(elements).ok_or_else(too_large)?;
+        if bytes as u64 > MAX_BINDING {
+            return Err(too_large());
+        }
+        let words = format.scale_words(elements);
+        let create = |kind: &str, size: u64| {
+            self.device.raw.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(&format!("{label}.{kind}")),
+                size,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let (values, scales) = self
+            .device
+            .scoped(|| {
+                let scales = (words > 0).then(|| create("scales", words as u64 * 4));
+                (create("values", bytes as u64), scales)
+            })
+            .await?;
+        let (mut value_at, mut scale_at) = (0, 0);
+        for share in shares {
+            let part = |bytes: &[u8], rows: usize| -> (usize, usize) {
+                let row = bytes.len() / rows;
+                (share.first * row, (share.first + share.rows) * row)
+            };
+            let all_rows = share.data.len() / cols;
+            let source = value_bytes(share.data);
+            let (from, to) = part(source, all_rows);
+            self.write(&values, value_at, &source[from..to]);
+            value_at += to - from;
+            if let (Some(scales), Some(source)) = (&scales, scale_bytes(share.data)) {
+                // By words, because a row may end within one; pieces do not.
+                let groups = cols / ptbr_model::GROUP;
+                let per_word = if format == WeightFormat::Int4 { 1 } else { 2 };
+                let from = share.first * groups / per_word * 4;
+                let to = ((share.first + share.rows) * groups).div_ceil(per_word) * 4;
+                self.write(scales, scale_at, &source[from..to.min(source.len())]);
+                scale_at += to - from;
+            }
+        }
+        self.device.check()?;
+        Ok(Piece {
+            format,
+            first_row,
+            rows,
+            values,
+            scales,
+        })
+    }
+
+    fn write(&mut self, buffer: &wgpu::Buffer, at: usize, bytes: &[u8]) {
+        let mut at = at as u64;
+        for chunk in bytes.chunks(UPLOAD_BATCH) {
+            self.device.queue.write_buffer(buffer, at, chunk);
+            at += chunk.len() as u64;
+            self.waiting += chunk.len();
+            if self.waiting >= UPLOAD_BATCH {
+                self.device.queue.submit([]);
+                // Gives back what has been copied; where polling is the browser's business, it does so itself.
+                let _ = self.device.raw.poll(wgpu::PollType::Poll);
+                self.waiting = 0;
+            }
+        }
+    }
+}
+
+fn vector(device: &Device, label: &str, data: &[f32]) -> wgpu::Buffer {
+    device
+        .raw
+        .create_buffer_init(&wgpu::util::BufferInitDescriptor {
+            label: Some(label),
+            contents: bytemuck::cast_slice(data),
+            usage: wgpu::BufferUsages::STORAGE,
+        })
+}
+
+fn value_bytes(data: MatrixData<'_>) -> &[u8] {
+    match data {
+        MatrixData::F32(values) => bytemuck::cast_slice(values),
+        MatrixData::F16(values) => bytemuck::cast_slice(values),
+        MatrixData::Int8 { values, .. }
+        | MatrixData::Fp8 { values, .. }
+        | MatrixData::Int4 { values, .. } => bytemuck::cast_slice(values),
+    }
+}
+
+fn scale_bytes(data: MatrixData<'_>) -> Option<&[u8]> {
+    match data {
+        MatrixData::F32(_) | MatrixData::F16(_) => None,
+        MatrixData::Int8 { scales, .. }
+        | MatrixData::Fp8 { scales, .. }
+        | MatrixData::Int4 { scales, .. } => Some(bytemuck::cast_slice(scales)),
+    }
+}
