@@ -34,7 +34,7 @@ mod training;
 
 pub use adapter::{
     Adapter, AdapterConfig, AdapterError, AdapterMatch, AdapterName, LoraModule, read_adapter,
-    write_adapter,
+    write_adapter, write_adapter_as, write_web_rwkv_adapter,
 };
 pub use arch::ArchConfig;
 pub use checkpoint::{

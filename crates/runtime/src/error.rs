@@ -12,6 +12,9 @@ pub enum RuntimeError {
     /// The model's tokenizer cannot be read.
     #[error("the tokenizer of the model cannot be read")]
     Tokenizer(#[from] ptbr_tokenizer::TokenizerError),
+    /// An adapter is damaged, or does not belong to the model.
+    #[error(transparent)]
+    Adapter(#[from] ptbr_model::AdapterError),
     /// A kernel refused sizes that the engine gave it.
     #[error(transparent)]
     Kernel(#[from] ptbr_kernels::KernelError),
@@ -74,6 +77,24 @@ pub enum RuntimeError {
         /// The beginning of the loaded model's id.
         model: String,
     },
+    /// A state was made with another adapter than the session's.
+    #[error(
+        "the state was made with {found}, but the session uses {wanted}: they would not go on as the text began; use the adapter of the state"
+    )]
+    StateOfAnotherAdapter {
+        /// The state's, in words.
+        found: String,
+        /// The session's, in words.
+        wanted: String,
+    },
+    /// A session cannot join a batch of another model.
+    #[error(
+        "the session was not made on the model of the batch; make it with `Session::new` on that very model"
+    )]
+    SessionOfAnotherModel,
+    /// A session is not, or not any more, in the batch.
+    #[error("there is no such session in the batch: it has left, or joined another one")]
+    NoSuchSession,
     /// The bytes are not a whole state.
     #[error("the saved state is damaged: {what}; delete it and read the text again")]
     StateDamaged {

@@ -34,6 +34,16 @@ pub fn evaluate(
     tokens: &[TokenId],
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<EvalMetrics, RuntimeError> {
+    evaluate_session(&mut Session::new(Arc::clone(model)), tokens, progress)
+}
+
+/// [`evaluate`] with a session of the caller's: its adapter, and what it has read before.
+pub fn evaluate_session(
+    session: &mut Session,
+    tokens: &[TokenId],
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<EvalMetrics, RuntimeError> {
+    let model = Arc::clone(session.model());
     let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
     let (inputs, targets) = match tokens {
         [inputs @ .., _] if !inputs.is_empty() => (inputs, &tokens[1..]),
@@ -53,21 +63,10 @@ pub fn evaluate(
             tokens: tokens.len(),
         });
     }
-    let vocab_size = model.config().vocab_size();
-    if let Some(index) = tokens
-        .iter()
-        .position(|&token| usize::from(token) >= vocab_size)
-    {
-        return Err(RuntimeError::TokenOutOfRange {
-            token: tokens[index],
-            index,
-            vocab_size,
-        });
-    }
+    model.check_tokens(tokens)?;
     let total = targets.len() as u64;
     let (mut nats, mut right, mut failed) = (0.0f64, 0u64, None);
     let mut exponentials = Vec::new();
-    let mut session = Session::new(Arc::clone(model));
     let read = session.prefill_all(inputs, &mut |index, logits| {
         let target = targets[index];
         let (loss, best) = cross_entropy(logits, usize::from(target), &mut exponentials);

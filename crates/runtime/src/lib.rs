@@ -1,4 +1,5 @@
-//! Inference: a loaded [`Model`], a [`Session`] that reads and writes text with it, a [`Sampler`] that picks the next token.
+//! Inference: a loaded [`Model`], a [`Session`] that reads and writes text with it, a [`Sampler`] that picks the next token; a [`Batch`] for many sessions at once, and adapters
+//! ([`LoadedAdapter`]) that change what a session computes without changing the model.
 //!
 //! ```no_run
 //! use ptbr_runtime::{GenerateOptions, Model, Session, generate};
@@ -13,28 +14,34 @@
 //! # Ok::<(), ptbr_runtime::RuntimeError>(())
 //! ```
 //!
-//! A session is stateful: it holds five vectors a layer ([`RwkvState`]) and neither its memory nor the cost of a token grows with the text. The weights of a
+//! A session is stateful: it holds five vectors a layer ([`RwkvState`] is a copy of them) and neither its memory nor the cost of a token grows with the text. The weights of a
 //! model are mapped into memory and used where they lie; sessions share them.
 //!
-//! **Same bits.** Logits do not depend on how a text is cut into chunks, nor on the number of threads: every sum is taken in one fixed order. See
+//! **Same bits.** Logits do not depend on how a text is cut into chunks, on the other sessions of a batch, nor on the number of threads: every sum is taken in one fixed order. See
 //! [`engine::cpu`].
 #![deny(missing_docs)]
 
+mod adapter;
+mod batch;
 pub mod engine;
 mod error;
 mod evaluate;
 mod generate;
 mod model;
+mod prefix_cache;
 mod sampler;
 mod session;
 mod state;
 #[cfg(test)]
 mod testing;
 
+pub use adapter::LoadedAdapter;
+pub use batch::{Batch, DEFAULT_MAX_ROWS, SessionId};
 pub use error::RuntimeError;
-pub use evaluate::{EvalMetrics, evaluate};
+pub use evaluate::{EvalMetrics, evaluate, evaluate_session};
 pub use generate::{GenerateOptions, Generation, StopReason, generate};
 pub use model::Model;
+pub use prefix_cache::{CachedPrefix, PrefixCache};
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{DEFAULT_CHUNK, Session};
 pub use state::{RwkvState, StateSpec, StateTensor};

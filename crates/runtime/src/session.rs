@@ -1,8 +1,8 @@
 //! One text being read and written.
 
 use crate::engine::cpu::Work;
-use crate::engine::cpu::rwkv4::Scratch;
-use crate::{Model, RuntimeError, RwkvState};
+use crate::engine::{Executor, Part, StateSlot, Wanted};
+use crate::{LoadedAdapter, Model, PrefixCache, RuntimeError, RwkvState};
 use ptbr_tokenizer::TokenId;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,46 +11,61 @@ use std::sync::Arc;
 /// the activations of the 85m shape (some 2 MB) stay in a second-level cache.
 pub const DEFAULT_CHUNK: usize = 64;
 
+/// Most rows of a step, whatever is asked for.
+pub(crate) const MAX_ROWS: usize = 1 << 16;
+
 /// Rows of logits computed at once for [`Session::prefill_all`]: 4 MB at 32,000 tokens.
 const HEAD_ROWS: usize = 32;
 
 /// One text being read and written with a model that others may share.
 ///
-/// The cost of a token does not depend on how many came before it, and after the first token of a chunk size no memory is allocated.
+/// The cost of a token does not depend on how many came before it, and after the first token of a chunk size no memory is allocated. By itself it reads when it is told to; many of
+/// them compute together in a [`Batch`](crate::Batch).
 pub struct Session {
     model: Arc<Model>,
-    state: RwkvState,
+    adapter: Option<Arc<LoadedAdapter>>,
+    executor: Executor,
+    slot: StateSlot,
+    position: u64,
+    /// Whether the state is the model's initial one.
+    is_new: bool,
     /// After the last token; valid when `has_logits`.
     logits: Vec<f32>,
     has_logits: bool,
     chunk: usize,
-    scratch: Scratch,
 }
 
 impl Session {
-    /// A session that has read nothing.
+    /// A session that has read nothing, without an adapter.
     pub fn new(model: Arc<Model>) -> Self {
-        let state = model.initial_state();
+        let executor = Executor::cpu();
+        let slot = executor.slot(model.state_spec().initial());
         Self {
             model,
-            state,
+            adapter: None,
+            executor,
+            slot,
+            position: 0,
+            is_new: true,
             logits: Vec::new(),
             has_logits: false,
             chunk: DEFAULT_CHUNK,
-            scratch: Scratch::default(),
         }
     }
 
-    /// Another session that has read the same text and goes its own way from here.
-    pub fn fork(&self) -> Self {
-        Self {
+    /// Another session that has read the same text, with the same adapter, and goes its own way from here.
+    pub fn fork(&self) -> Result<Self, RuntimeError> {
+        Ok(Self {
             model: Arc::clone(&self.model),
-            state: self.state.clone(),
+            adapter: self.adapter.clone(),
+            executor: self.executor.another(),
+            slot: self.slot.duplicate()?,
+            position: self.position,
+            is_new: self.is_new,
             logits: self.logits.clone(),
             has_logits: self.has_logits,
             chunk: self.chunk,
-            scratch: Scratch::default(),
-        }
+        })
     }
 
     /// The model.
@@ -58,28 +73,52 @@ impl Session {
         &self.model
     }
 
+    /// The adapter of the tokens to come.
+    pub fn adapter(&self) -> Option<&Arc<LoadedAdapter>> {
+        self.adapter.as_ref()
+    }
+
+    /// Chooses the adapter of the tokens to come, or none; costs nothing, and other sessions keep theirs. What was read stays read, and the logits at hand stay those that the former
+    /// adapter gave.
+    ///
+    /// Fails, changing nothing, when the adapter was loaded for another model.
+    pub fn set_adapter(
+        &mut self,
+        adapter: Option<&Arc<LoadedAdapter>>,
+    ) -> Result<(), RuntimeError> {
+        if let Some(adapter) = adapter {
+            self.model.check_adapter(adapter)?;
+        }
+        self.adapter = adapter.map(Arc::clone);
+        Ok(())
+    }
+
     /// Tokens read so far.
     pub fn position(&self) -> u64 {
-        self.state.position()
+        self.position
     }
 
     /// How many tokens are read together: speed and memory depend on it, results do not. 0 is taken as 1, and at most 65,536.
     pub fn set_chunk_size(&mut self, tokens: usize) {
-        self.chunk = tokens.clamp(1, 1 << 16);
+        self.chunk = tokens.clamp(1, MAX_ROWS);
     }
 
     /// Reads `tokens`; the logits after the last one, `[vocab_size]`.
     ///
     /// Fails, having read nothing, with [`RuntimeError::TokenOutOfRange`]; and with [`RuntimeError::NoTokens`] when there is none and none was read before.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<&[f32], RuntimeError> {
-        self.check(tokens)?;
-        for chunk in tokens.chunks(self.chunk) {
-            self.read(chunk)?;
-        }
-        if !tokens.is_empty() {
-            let forward = self.model.forward();
-            forward.head(1, &mut self.scratch, &mut self.logits);
-            self.has_logits = true;
+        self.model.check_tokens(tokens)?;
+        let mut chunks = tokens.chunks(self.chunk).peekable();
+        while let Some(chunk) = chunks.next() {
+            let wanted = match chunks.peek() {
+                Some(_) => Wanted::None,
+                None => Wanted::Last,
+            };
+            let mut logits = std::mem::take(&mut self.logits);
+            let read = self.read(chunk, wanted, &mut logits);
+            self.logits = logits;
+            read?;
+            self.has_logits = wanted == Wanted::Last;
         }
         self.logits().ok_or(RuntimeError::NoTokens)
     }
@@ -96,19 +135,13 @@ impl Session {
         tokens: &[TokenId],
         each: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<(), RuntimeError> {
-        self.check(tokens)?;
+        self.model.check_tokens(tokens)?;
         let vocab = self.model.config().vocab_size();
         let mut rows = Vec::new();
         let mut index = 0;
         for chunk in tokens.chunks(self.chunk.min(HEAD_ROWS)) {
-            self.read(chunk)?;
-            self.model
-                .forward()
-                .head(chunk.len(), &mut self.scratch, &mut rows);
-            let last = &rows[(chunk.len() - 1) * vocab..];
-            self.logits.clear();
-            self.logits.extend_from_slice(last);
-            self.has_logits = true;
+            self.read(chunk, Wanted::All, &mut rows)?;
+            self.set_logits(&rows[(chunk.len() - 1) * vocab..]);
             for logits in rows.chunks_exact(vocab) {
                 if each(index, logits).is_break() {
                     return Err(RuntimeError::Stopped);
@@ -119,64 +152,145 @@ impl Session {
         Ok(())
     }
 
+    /// [`Session::prefill`] for the beginning of a text that others share: what `cache` has read of it is not read again, and it remembers the state after `tokens`.
+    ///
+    /// The logits are those of [`Session::prefill`], to the bit. A session that has read something already goes on from there and leaves the cache alone.
+    pub fn prefill_prefix(
+        &mut self,
+        tokens: &[TokenId],
+        cache: &mut PrefixCache,
+    ) -> Result<&[f32], RuntimeError> {
+        if !self.is_new || tokens.is_empty() {
+            return self.prefill(tokens);
+        }
+        self.model.check_tokens(tokens)?;
+        let known = self.recall(tokens, cache)?;
+        if known < tokens.len() {
+            self.prefill(&tokens[known..])?;
+            self.remember(tokens, cache)?;
+        }
+        self.logits().ok_or(RuntimeError::NoTokens)
+    }
+
     /// The logits after the last token read; `None` before the first, and after [`Session::set_state`].
     pub fn logits(&self) -> Option<&[f32]> {
         self.has_logits.then_some(self.logits.as_slice())
     }
 
-    /// What the session remembers.
-    pub fn state(&self) -> &RwkvState {
-        &self.state
+    /// A copy of what the session remembers.
+    pub fn state(&self) -> Result<RwkvState, RuntimeError> {
+        let values = self.slot.download()?;
+        let adapter = self.adapter.as_deref();
+        Ok(RwkvState::new(&self.model, adapter, self.position, values))
     }
 
-    /// Goes back (or over) to a state of the same model. Fails with [`RuntimeError::StateOfAnotherModel`].
+    /// Goes back (or over) to a state of the same model and adapter.
+    ///
+    /// Fails, changing nothing, with [`RuntimeError::StateOfAnotherModel`] or [`RuntimeError::StateOfAnotherAdapter`]; to take a state over from another adapter on purpose, give
+    /// [`RwkvState::with_adapter`].
     pub fn set_state(&mut self, state: &RwkvState) -> Result<(), RuntimeError> {
-        self.state.check_same_model(state)?;
-        self.state.clone_from(state);
+        state.check(&self.model, self.adapter.as_deref())?;
+        self.slot.upload(state.values())?;
+        self.position = state.position();
+        self.is_new = false;
         self.has_logits = false;
         Ok(())
     }
 
-    /// Restores what [`RwkvState::to_bytes`] saved. Fails with [`RuntimeError::StateOfAnotherModel`] or [`RuntimeError::StateDamaged`], and then changes nothing.
+    /// Restores what [`RwkvState::to_bytes`] saved. Fails as [`RwkvState::from_bytes`] and [`Session::set_state`] do, and then changes nothing.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RuntimeError> {
-        self.state = RwkvState::from_bytes(bytes, &self.state)?;
+        self.set_state(&RwkvState::from_bytes(bytes, &self.model)?)
+    }
+
+    /// Forgets everything read; the adapter stays.
+    pub fn reset(&mut self) -> Result<(), RuntimeError> {
+        self.slot.upload(&self.model.state_spec().initial())?;
+        self.position = 0;
+        self.is_new = true;
         self.has_logits = false;
         Ok(())
     }
 
-    /// Forgets everything read.
-    pub fn reset(&mut self) {
-        self.state = self.model.initial_state();
-        self.has_logits = false;
-    }
-
-    /// What has been computed since the session was made.
+    /// What has been computed by the session itself since it was made; what a batch computes for it is in [`Batch::work`](crate::Batch::work).
     pub fn work(&self) -> Work {
-        self.scratch.work
+        self.executor.work()
     }
 
-    fn read(&mut self, chunk: &[TokenId]) -> Result<(), RuntimeError> {
-        self.has_logits = false;
-        self.model
-            .forward()
-            .run(chunk, self.state.values_mut(), &mut self.scratch)?;
-        self.state.advance(chunk.len());
+    /// Whether it has read nothing and stands at the model's own beginning.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Takes over the longest beginning of `tokens` that `cache` knows; its length. The logits are there when it is all of them.
+    pub(crate) fn recall(
+        &mut self,
+        tokens: &[TokenId],
+        cache: &mut PrefixCache,
+    ) -> Result<usize, RuntimeError> {
+        let Some(found) = cache.lookup(&self.model, self.adapter.as_deref(), tokens) else {
+            return Ok(0);
+        };
+        self.set_state(found.state())?;
+        if found.tokens() == tokens.len() {
+            self.set_logits(found.logits());
+        }
+        Ok(found.tokens())
+    }
+
+    /// Leaves its state and logits, those after `tokens`, with `cache`.
+    pub(crate) fn remember(
+        &self,
+        tokens: &[TokenId],
+        cache: &mut PrefixCache,
+    ) -> Result<(), RuntimeError> {
+        if let Some(logits) = self.logits() {
+            cache.insert(tokens, self.state()?, logits);
+        }
         Ok(())
     }
 
-    fn check(&self, tokens: &[TokenId]) -> Result<(), RuntimeError> {
-        let vocab_size = self.model.config().vocab_size();
-        match tokens
-            .iter()
-            .position(|&token| usize::from(token) >= vocab_size)
-        {
-            Some(index) => Err(RuntimeError::TokenOutOfRange {
-                token: tokens[index],
-                index,
-                vocab_size,
-            }),
-            None => Ok(()),
+    /// Its part in a step of a batch, which ends with [`Session::advance`].
+    pub(crate) fn part<'a>(&'a mut self, tokens: &'a [TokenId], wanted: Wanted) -> Part<'a> {
+        Part {
+            tokens,
+            slot: &mut self.slot,
+            adapter: self.adapter.as_deref(),
+            wanted,
         }
+    }
+
+    /// After a step in which it read `tokens` tokens; its logits, if it wanted any.
+    pub(crate) fn advance(&mut self, tokens: usize, logits: Option<&[f32]>) {
+        self.position = self.position.saturating_add(tokens as u64);
+        self.is_new = false;
+        self.has_logits = false;
+        if let Some(logits) = logits {
+            self.set_logits(logits);
+        }
+    }
+
+    fn set_logits(&mut self, logits: &[f32]) {
+        self.logits.clear();
+        self.logits.extend_from_slice(logits);
+        self.has_logits = true;
+    }
+
+    fn read(
+        &mut self,
+        chunk: &[TokenId],
+        wanted: Wanted,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), RuntimeError> {
+        self.has_logits = false;
+        let part = Part {
+            tokens: chunk,
+            slot: &mut self.slot,
+            adapter: self.adapter.as_deref(),
+            wanted,
+        };
+        self.executor.step(&self.model, &mut [part], logits)?;
+        self.advance(chunk.len(), None);
+        Ok(())
     }
 }
 
@@ -184,7 +298,8 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
             .field("model", &self.model)
-            .field("position", &self.position())
+            .field("adapter", &self.adapter)
+            .field("position", &self.position)
             .finish_non_exhaustive()
     }
 }

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Noise, config, random_model, random_tensors};
-use ptbr_model::{MemoryTensors, RwkvConfig};
+use common::{Noise, config, random_adapter, random_model, random_tensors};
+use ptbr_model::{Adapter, MemoryTensors, RwkvConfig};
 use ptbr_runtime::Session;
 use std::ops::ControlFlow;
 
@@ -14,6 +14,8 @@ type Rows = Vec<Vec<f64>>;
 struct Oracle<'a> {
     config: &'a RwkvConfig,
     tensors: &'a MemoryTensors,
+    /// Merged into the weights: `W + s · B·A`.
+    adapter: Option<&'a Adapter>,
 }
 
 impl Oracle<'_> {
@@ -27,7 +29,8 @@ impl Oracle<'_> {
     }
 
     fn linear(&self, name: &str, x: &Rows) -> Rows {
-        let w = self.get(name);
+        let mut w = self.get(name);
+        self.merge(name, &mut w);
         x.iter()
             .map(|x| {
                 w.chunks(x.len())
@@ -35,6 +38,24 @@ impl Oracle<'_> {
                     .collect()
             })
             .collect()
+    }
+
+    fn merge(&self, name: &str, w: &mut [f64]) {
+        let Some(adapter) = self.adapter else { return };
+        let scale = adapter.config.alpha / adapter.config.rank as f64;
+        let target = name.trim_end_matches(".weight");
+        for module in adapter.modules.iter().filter(|m| m.target == target) {
+            for (row, b) in w
+                .chunks_mut(module.in_features)
+                .zip(module.b.chunks(adapter.config.rank))
+            {
+                for (b, a) in b.iter().zip(module.a.chunks(module.in_features)) {
+                    for (w, a) in row.iter_mut().zip(a) {
+                        *w += scale * f64::from(*b) * f64::from(*a);
+                    }
+                }
+            }
+        }
     }
 
     fn norm(&self, name: &str, x: &Rows) -> Rows {
@@ -155,6 +176,40 @@ fn zip(a: &Rows, b: &Rows, f: impl Fn(f64, f64) -> f64) -> Rows {
         .collect()
 }
 
+/// Largest difference between the engine's logits and the oracle's, and the rms of the latter.
+fn compare(config: &RwkvConfig, seed: u64, adapter: Option<&Adapter>) -> (f64, f64) {
+    let tensors = random_tensors(config, seed);
+    let tokens = Noise(99).tokens(37, config.vocab_size);
+    let expected = Oracle {
+        config,
+        tensors: &tensors,
+        adapter,
+    }
+    .logits(&tokens);
+    let mut session = Session::new(random_model(config, seed));
+    if let Some(adapter) = adapter {
+        let loaded = session.model().add_adapter(adapter.clone()).unwrap();
+        session.set_adapter(Some(&loaded)).unwrap();
+    }
+    session.set_chunk_size(11);
+    let (mut worst, mut squares) = (0.0f64, 0.0);
+    session
+        .prefill_all(&tokens, &mut |t, logits| {
+            for (got, expected) in logits.iter().zip(&expected[t]) {
+                worst = worst.max((f64::from(*got) - expected).abs());
+                squares += expected * expected;
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let rms = (squares / (config.vocab_size * tokens.len()) as f64).sqrt();
+    println!(
+        "V {} C {} L {} F {}: logits of rms {rms:.3}, largest difference {worst:.2e}",
+        config.vocab_size, config.d_model, config.n_layers, config.d_ffn
+    );
+    (worst, rms)
+}
+
 #[test]
 fn logits_are_those_of_the_definition() {
     for (seed, (vocab, d_model, layers, d_ffn)) in [
@@ -168,30 +223,53 @@ fn logits_are_those_of_the_definition() {
     .enumerate()
     {
         let config = config(vocab, d_model, layers, d_ffn);
-        let tensors = random_tensors(&config, seed as u64);
-        let tokens = Noise(99).tokens(37, vocab);
-        let expected = Oracle {
-            config: &config,
-            tensors: &tensors,
-        }
-        .logits(&tokens);
-        let mut session = Session::new(random_model(&config, seed as u64));
-        session.set_chunk_size(11);
-        let (mut worst, mut squares) = (0.0f64, 0.0);
-        session
-            .prefill_all(&tokens, &mut |t, logits| {
-                for (got, expected) in logits.iter().zip(&expected[t]) {
-                    worst = worst.max((f64::from(*got) - expected).abs());
-                    squares += expected * expected;
-                }
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-        let rms = (squares / (vocab * tokens.len()) as f64).sqrt();
-        println!(
-            "V {vocab} C {d_model} L {layers} F {d_ffn}: logits of rms {rms:.3}, largest difference {worst:.2e}"
-        );
+        let (worst, rms) = compare(&config, seed as u64, None);
         assert!(rms > 0.3, "logits of rms {rms} would hide a difference");
-        assert!(worst <= 1e-4, "V {vocab} C {d_model} L {layers}: {worst}");
+        assert!(worst <= 1e-4, "{config:?}: {worst}");
+    }
+}
+
+#[test]
+fn an_adapter_computes_what_merged_weights_would() {
+    let config = config(257, 96, 2, 160);
+    // Ranks beside the vector widths, and one by one every matrix that can be changed: any that is left out, or mistaken for another, is seen.
+    let mut cases: Vec<(usize, Vec<&str>)> = [1, 3, 4, 16, 33].map(|rank| (rank, vec![])).into();
+    for part in [
+        "att.key",
+        "att.value",
+        "att.receptance",
+        "att.output",
+        "ffn.key",
+        "ffn.receptance",
+        "ffn.value",
+        "head",
+        "blocks.1.",
+    ] {
+        cases.push((4, vec![part]));
+    }
+    for (rank, parts) in cases {
+        let adapter = random_adapter(&config, rank, &parts, 5);
+        assert!(!adapter.modules.is_empty());
+        let (worst, _) = compare(&config, 3, Some(&adapter));
+        assert!(worst <= 1e-4, "rank {rank}, {parts:?}: {worst}");
+        let plain = Oracle {
+            config: &config,
+            tensors: &random_tensors(&config, 3),
+            adapter: None,
+        };
+        let changed = Oracle {
+            adapter: Some(&adapter),
+            ..plain
+        };
+        let tokens = Noise(99).tokens(8, config.vocab_size);
+        let (before, after) = (plain.logits(&tokens), changed.logits(&tokens));
+        let change = before[7]
+            .iter()
+            .zip(&after[7])
+            .fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
+        assert!(
+            change > 0.05,
+            "{parts:?} changes too little to be missed: {change}"
+        );
     }
 }

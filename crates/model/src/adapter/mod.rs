@@ -5,6 +5,8 @@
 
 mod config;
 mod error;
+mod export;
+mod id;
 mod name;
 mod names;
 mod read;
@@ -14,6 +16,7 @@ use crate::arch::ArchConfig;
 
 pub use config::AdapterConfig;
 pub use error::AdapterError;
+pub use export::{write_adapter_as, write_web_rwkv_adapter};
 pub use name::AdapterName;
 pub use read::read_adapter;
 pub use write::write_adapter;

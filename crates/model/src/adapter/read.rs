@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 
 use super::config::PeftConfig;
 use super::names::official_module;
-use super::{Adapter, AdapterError, CONFIG_FILE, LoraModule, TENSOR_FILE};
+use super::{Adapter, AdapterConfig, AdapterError, CONFIG_FILE, LoraModule, TENSOR_FILE};
 use crate::digest::is_sha256_hex;
 use crate::error::TensorError;
 use crate::model_file::DOCUMENT_KEY;
@@ -25,21 +25,34 @@ pub fn read_adapter(folder: &Path) -> Result<Adapter, AdapterError> {
     let length = fs::metadata(&path)
         .map_err(AdapterError::io("read", &path))?
         .len();
-    let config_error = |reason: String| AdapterError::Config {
-        path: path.clone(),
-        reason,
-    };
     if length > MAX_CONFIG_BYTES {
-        return Err(config_error(format!(
-            "{length} bytes are too many for an adapter's configuration"
-        )));
+        return Err(AdapterError::Config {
+            path,
+            reason: format!("{length} bytes are too many for an adapter's configuration"),
+        });
     }
     let json = fs::read(&path).map_err(AdapterError::io("read", &path))?;
-    let config: PeftConfig =
-        serde_json::from_slice(&json).map_err(|error| config_error(error.to_string()))?;
-    let config = config.understood().map_err(config_error)?;
+    let config = read_config(path, &json)?;
+    from_file(config, &TensorFile::open(&folder.join(TENSOR_FILE))?)
+}
 
-    let file = TensorFile::open(&folder.join(TENSOR_FILE))?;
+impl Adapter {
+    /// The same from the contents of `adapter_config.json` and `adapter_model.safetensors`, which a program may have embedded or downloaded; `label` names them in messages.
+    pub fn from_bytes(label: &str, config: &[u8], tensors: Vec<u8>) -> Result<Self, AdapterError> {
+        let config = read_config(Path::new(label).join(CONFIG_FILE), config)?;
+        let label = Path::new(label).join(TENSOR_FILE).display().to_string();
+        from_file(config, &TensorFile::from_bytes(label, tensors)?)
+    }
+}
+
+fn read_config(path: PathBuf, json: &[u8]) -> Result<AdapterConfig, AdapterError> {
+    serde_json::from_slice::<PeftConfig>(json)
+        .map_err(|error| error.to_string())
+        .and_then(PeftConfig::understood)
+        .map_err(|reason| AdapterError::Config { path, reason })
+}
+
+fn from_file(config: AdapterConfig, file: &TensorFile) -> Result<Adapter, AdapterError> {
     let content = |reason: String| AdapterError::Content {
         file: file.label().to_owned(),
         reason,
@@ -75,7 +88,7 @@ pub fn read_adapter(folder: &Path) -> Result<Adapter, AdapterError> {
                 config.rank
             )));
         }
-        let (a, b) = (values(&file, a_name)?, values(&file, b_name)?);
+        let (a, b) = (values(file, a_name)?, values(file, b_name)?);
         modules.push(LoraModule {
             target,
             in_features,
@@ -84,7 +97,7 @@ pub fn read_adapter(folder: &Path) -> Result<Adapter, AdapterError> {
             b,
         });
     }
-    let model_id = model_id(&file).map_err(content)?;
+    let model_id = model_id(file).map_err(content)?;
     Ok(Adapter {
         config,
         model_id,

@@ -18,8 +18,35 @@ use crate::tensor::{TensorSource, TensorSpec};
 ///
 /// Errors: a target that is no matrix of the architecture, a rank out of range, values that are fewer or more than the dimensions, and whatever the system refuses.
 pub fn write_adapter(folder: &Path, adapter: &Adapter) -> Result<(), AdapterError> {
+    check(folder, adapter)?;
+    let mut source = Source {
+        entries: Vec::with_capacity(adapter.modules.len()),
+        rank: adapter.config.rank,
+    };
+    for module in &adapter.modules {
+        let hf = hf_module(&module.target).ok_or_else(|| AdapterError::NoSuchTarget {
+            target: module.target.clone(),
+        })?;
+        source
+            .entries
+            .push((format!("base_model.model.{hf}"), module));
+    }
+    source.entries.sort_by(|a, b| a.0.cmp(&b.0));
+    let document = adapter
+        .model_id
+        .as_ref()
+        .map(|id| serde_json::json!({ "model_id": id }).to_string());
+    let mut metadata = vec![("format", "pt")];
+    metadata.extend(document.as_deref().map(|document| (DOCUMENT_KEY, document)));
+    write_folder(folder, adapter, &mut |out| {
+        write_safetensors(&source, &metadata, out, None).map(drop)
+    })
+}
+
+/// Whether the parts of `adapter` fit together; `path` is what the error names.
+pub(super) fn check(path: &Path, adapter: &Adapter) -> Result<(), AdapterError> {
     let content = |reason: String| AdapterError::Content {
-        file: folder.display().to_string(),
+        file: path.display().to_string(),
         reason,
     };
     let rank = adapter.config.rank;
@@ -29,18 +56,13 @@ pub fn write_adapter(folder: &Path, adapter: &Adapter) -> Result<(), AdapterErro
             adapter.modules.len()
         )));
     }
-    let mut targets = BTreeSet::new();
-    let mut source = Source {
-        entries: Vec::with_capacity(adapter.modules.len()),
-        rank,
-    };
+    let mut seen = BTreeSet::new();
     for module in &adapter.modules {
-        let (Some(hf), Some(target)) = (hf_module(&module.target), peft_target(&module.target))
-        else {
+        if hf_module(&module.target).is_none() {
             return Err(AdapterError::NoSuchTarget {
                 target: module.target.clone(),
             });
-        };
+        }
         let expected = module
             .in_features
             .checked_mul(rank)
@@ -53,26 +75,31 @@ pub fn write_adapter(folder: &Path, adapter: &Adapter) -> Result<(), AdapterErro
                 module.b.len()
             )));
         }
-        targets.insert(target);
-        source
-            .entries
-            .push((format!("base_model.model.{hf}"), module));
+        if !seen.insert(&module.target) {
+            return Err(content("a target occurs twice".to_owned()));
+        }
     }
-    source.entries.sort_by(|a, b| a.0.cmp(&b.0));
-    if source.entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-        return Err(content("a target occurs twice".to_owned()));
-    }
+    Ok(())
+}
 
+/// Writes the folder of a checked adapter; `tensors` writes the tensor file.
+pub(super) fn write_folder(
+    folder: &Path,
+    adapter: &Adapter,
+    tensors: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<(), AdapterError> {
+    let targets: BTreeSet<_> = adapter
+        .modules
+        .iter()
+        .filter_map(|module| peft_target(&module.target))
+        .collect();
     let config = PeftConfig::new(&adapter.config, targets.into_iter().collect());
     let mut json =
-        serde_json::to_string_pretty(&config).map_err(|error| content(error.to_string()))?;
+        serde_json::to_string_pretty(&config).map_err(|error| AdapterError::Content {
+            file: folder.display().to_string(),
+            reason: error.to_string(),
+        })?;
     json.push('\n');
-    let document = adapter
-        .model_id
-        .as_ref()
-        .map(|id| serde_json::json!({ "model_id": id }).to_string());
-    let mut metadata = vec![("format", "pt")];
-    metadata.extend(document.as_deref().map(|document| (DOCUMENT_KEY, document)));
 
     let storage = DiskStorage;
     let parent = parent_of(folder);
@@ -85,7 +112,7 @@ pub fn write_adapter(folder: &Path, adapter: &Adapter) -> Result<(), AdapterErro
             .remove_dir_all(&temporary)
             .map_err(AdapterError::io("remove", &temporary))?;
     }
-    let result = write_files(&storage, &temporary, &json, &source, &metadata)
+    let result = write_files(&storage, &temporary, &json, tensors)
         .and_then(|()| replace_dir(&storage, &temporary, folder));
     if result.is_err() {
         // Best effort; the error is the one to report.
@@ -98,13 +125,12 @@ fn write_files(
     storage: &dyn Storage,
     folder: &Path,
     json: &str,
-    source: &Source<'_>,
-    metadata: &[(&str, &str)],
+    tensors: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
 ) -> Result<(), StorageError> {
     storage
         .create_dir_all(folder)
         .map_err(StorageError::on("create", folder))?;
-    let write = |name: &str, write: &dyn Fn(&mut dyn io::Write) -> io::Result<()>| {
+    let write = |name: &str, write: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>| {
         let path = folder.join(name);
         let result = storage.create_file(&path).and_then(|mut file| {
             write(&mut file)?;
@@ -112,10 +138,8 @@ fn write_files(
         });
         result.map_err(StorageError::on("write", &path))
     };
-    write(CONFIG_FILE, &|out| out.write_all(json.as_bytes()))?;
-    write(TENSOR_FILE, &|out| {
-        write_safetensors(source, metadata, out, None).map(drop)
-    })?;
+    write(CONFIG_FILE, &mut |out| out.write_all(json.as_bytes()))?;
+    write(TENSOR_FILE, tensors)?;
     storage
         .sync_dir(folder)
         .map_err(StorageError::on("sync", folder))

@@ -5,12 +5,12 @@ mod weights;
 
 use crate::engine::cpu::Isa;
 use crate::engine::cpu::rwkv4::Forward;
-use crate::{RuntimeError, RwkvState, StateSpec};
+use crate::{LoadedAdapter, RuntimeError, StateSpec};
 use ptbr_model::{
-    ArchConfig, ModelError, ModelSource, SkippedCheckpoint, TensorFile, TensorSource,
-    write_safetensors,
+    Adapter, AdapterError, ArchConfig, ModelError, ModelSource, SkippedCheckpoint, TensorFile,
+    TensorSource, read_adapter, write_safetensors,
 };
-use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
+use ptbr_tokenizer::{BpeTokenizer, TokenId, Tokenizer};
 use rwkv4::Rwkv4Weights;
 use std::path::Path;
 use std::sync::Arc;
@@ -147,8 +147,52 @@ impl Model {
         self.isa
     }
 
-    pub(crate) fn initial_state(&self) -> RwkvState {
-        RwkvState::new(Arc::clone(&self.state_spec), Arc::clone(&self.model_id))
+    /// Loads an adapter folder in the PEFT layout for this model; its weights stay as they are. Fails when it is damaged, names another model, or has other shapes.
+    ///
+    /// An adapter that names no model loads when its shapes fit: [`LoadedAdapter::matching`] says so, for the caller to report.
+    pub fn load_adapter(&self, folder: &Path) -> Result<Arc<LoadedAdapter>, RuntimeError> {
+        self.add_adapter(read_adapter(folder)?)
+    }
+
+    /// The same for an adapter in memory.
+    pub fn add_adapter(&self, adapter: Adapter) -> Result<Arc<LoadedAdapter>, RuntimeError> {
+        LoadedAdapter::new(adapter, &self.config, &self.model_id).map(Arc::new)
+    }
+
+    /// Whether an adapter was loaded for this model. The same model in another number format will do.
+    pub(crate) fn check_adapter(&self, adapter: &LoadedAdapter) -> Result<(), RuntimeError> {
+        if *adapter.model_id() == *self.model_id {
+            return Ok(());
+        }
+        Err(AdapterError::OtherModel {
+            expected: adapter.model_id().to_owned(),
+            found: self.model_id().to_owned(),
+        }
+        .into())
+    }
+
+    /// Whether every token is in the vocabulary.
+    pub(crate) fn check_tokens(&self, tokens: &[TokenId]) -> Result<(), RuntimeError> {
+        let vocab_size = self.config.vocab_size();
+        match tokens
+            .iter()
+            .position(|&token| usize::from(token) >= vocab_size)
+        {
+            Some(index) => Err(RuntimeError::TokenOutOfRange {
+                token: tokens[index],
+                index,
+                vocab_size,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn shared_id(&self) -> &Arc<str> {
+        &self.model_id
+    }
+
+    pub(crate) fn shared_state_spec(&self) -> &Arc<StateSpec> {
+        &self.state_spec
     }
 
     #[cfg(feature = "gpu")]

@@ -6,6 +6,40 @@ use ptbr_model::RwkvConfig;
 #[cfg(feature = "gpu")]
 use ptbr_model::WeightFormat;
 
+/// A matrix that an adapter may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rwkv4Matrix {
+    /// One of a layer's.
+    Layer(usize, LayerMatrix),
+    /// The head.
+    Head,
+}
+
+/// The matrices of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayerMatrix {
+    AttKey,
+    AttValue,
+    AttReceptance,
+    AttOutput,
+    FfnKey,
+    FfnReceptance,
+    FfnValue,
+}
+
+impl LayerMatrix {
+    /// Each with its official name, in the order of their numbers.
+    pub(crate) const ALL: [(Self, &'static str); 7] = [
+        (Self::AttKey, "att.key"),
+        (Self::AttValue, "att.value"),
+        (Self::AttReceptance, "att.receptance"),
+        (Self::AttOutput, "att.output"),
+        (Self::FfnKey, "ffn.key"),
+        (Self::FfnReceptance, "ffn.receptance"),
+        (Self::FfnValue, "ffn.value"),
+    ];
+}
+
 /// A layer norm.
 pub(crate) struct Norm {
     /// `[C]`
@@ -42,7 +76,6 @@ pub(crate) struct Layer {
 pub(crate) struct Rwkv4Weights {
     pub vocab_size: usize,
     pub d_model: usize,
-    pub d_ffn: usize,
     pub eps: f32,
     /// `[V, C]`
     pub embedding: Matrix,
@@ -116,7 +149,6 @@ impl Rwkv4Weights {
         Ok(Self {
             vocab_size: config.vocab_size,
             d_model: config.d_model,
-            d_ffn: config.d_ffn,
             eps: config.layer_norm_eps as f32,
             embedding: weights.locate("emb.weight", config.d_model)?,
             ln0: norm("blocks.0.ln0")?,

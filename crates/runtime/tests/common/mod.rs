@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
-use ptbr_model::{ArchConfig, MemoryTensors, RwkvConfig, TensorSource};
+use ptbr_model::{
+    Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, RwkvConfig, TensorSource,
+};
 use ptbr_runtime::Model;
 use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig};
 use std::sync::Arc;
@@ -66,6 +68,44 @@ pub fn random_model(config: &RwkvConfig, seed: u64) -> Arc<Model> {
         None,
     )
     .unwrap()
+}
+
+/// An adapter of every matrix that can have one, or of those whose name contains one of `parts`; its change is a good part of what the matrix itself computes.
+pub fn random_adapter(config: &RwkvConfig, rank: usize, parts: &[&str], seed: u64) -> Adapter {
+    let mut noise = Noise(seed);
+    let mut modules = Vec::new();
+    for spec in config.tensor_specs() {
+        let Some(target) = spec.name.strip_suffix(".weight") else {
+            continue;
+        };
+        let is_matrix = target == "head" || target.contains(".att.") || target.contains(".ffn.");
+        if !is_matrix || !(parts.is_empty() || parts.iter().any(|part| target.contains(part))) {
+            continue;
+        }
+        let (out_features, in_features) = (spec.shape[0], spec.shape[1]);
+        let mut values = |count: usize, width: usize| {
+            let bound = (1.5 / width as f32).sqrt();
+            (0..count).map(|_| noise.uniform(-bound, bound)).collect()
+        };
+        modules.push(LoraModule {
+            target: target.to_owned(),
+            in_features,
+            out_features,
+            a: values(rank * in_features, in_features),
+            b: values(out_features * rank, rank),
+        });
+    }
+    modules.sort_by(|a, b| a.target.cmp(&b.target));
+    Adapter {
+        config: AdapterConfig {
+            rank,
+            alpha: rank as f64 * 0.75,
+            rank_stabilized: false,
+            base_model: None,
+        },
+        model_id: None,
+        modules,
+    }
 }
 
 pub const PARAGRAPH: &str = "O sertanejo é, antes de tudo, um forte. Não tem o raquitismo exaustivo dos mestiços neurastênicos do litoral. A sua \

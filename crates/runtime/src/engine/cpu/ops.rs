@@ -27,26 +27,6 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out:
     });
 }
 
-/// Token shift: `out_t = mix · x_t + (1 − mix) · x_{t−1}`; x, out `[tokens, C]`, `before [C]` is the row before the first.
-pub(super) fn token_shift(x: &[f32], before: &[f32], mix: &[f32], out: &mut [f32]) {
-    let c = mix.len();
-    for_chunks(pays(x.len()), out, c, |row, out| {
-        let last = if row == 0 {
-            before
-        } else {
-            &x[(row - 1) * c..row * c]
-        };
-        for (((out, x), last), m) in out
-            .iter_mut()
-            .zip(&x[row * c..(row + 1) * c])
-            .zip(last)
-            .zip(mix)
-        {
-            *out = x * m + last * (1.0 - m);
-        }
-    });
-}
-
 /// `x ← σ(x)`.
 pub(super) fn sigmoid(x: &mut [f32]) {
     for_chunks(pays(x.len()), x, SLICE, |_, x| {
@@ -75,6 +55,13 @@ pub(super) fn multiply(x: &mut [f32], y: &[f32]) {
 pub(super) fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
+    }
+}
+
+/// `x ← x + s · y`.
+pub(super) fn add_scaled(x: &mut [f32], s: f32, y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += s * y;
     }
 }
 

@@ -1,8 +1,8 @@
-//! What a session's computing has cost so far, counted rather than timed.
+//! What computing has cost so far, counted rather than timed.
 
 use ptbr_model::MatrixData;
 
-/// Counts since a session was made. All of it is in the matrix products: the rest is a few operations per element of the state.
+/// Counts since a session or a batch was made. All of it is in the matrix products: the rest is a few operations per element of the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Multiply-adds of the matrix products.
@@ -17,6 +17,14 @@ impl Work {
         Self {
             multiply_adds: self.multiply_adds.saturating_sub(earlier.multiply_adds),
             weight_bytes: self.weight_bytes.saturating_sub(earlier.weight_bytes),
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            multiply_adds: self.multiply_adds.saturating_add(other.multiply_adds),
+            weight_bytes: self.weight_bytes.saturating_add(other.weight_bytes),
         }
     }
 
