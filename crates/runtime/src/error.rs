@@ -15,6 +15,15 @@ pub enum RuntimeError {
     /// An adapter is damaged, or does not belong to the model.
     #[error(transparent)]
     Adapter(#[from] ptbr_model::AdapterError),
+    /// The GPU failed.
+    #[cfg(feature = "gpu")]
+    #[error(transparent)]
+    Gpu(#[from] crate::engine::gpu::GpuError),
+    /// A function that waits was called where waiting is not allowed.
+    #[error(
+        "a GPU's answer must be waited for, which this platform forbids; use the function's async form"
+    )]
+    WouldBlock,
     /// A kernel refused sizes that the engine gave it.
     #[error(transparent)]
     Kernel(#[from] ptbr_kernels::KernelError),

@@ -1,8 +1,11 @@
 //! One text being read and written.
 
+mod journal;
+
 use crate::engine::cpu::Work;
-use crate::engine::{Executor, Part, StateSlot, Wanted};
+use crate::engine::{Executor, Part, StateSlot, Wanted, wait};
 use crate::{LoadedAdapter, Model, PrefixCache, RuntimeError, RwkvState};
+use journal::Journal;
 use ptbr_tokenizer::TokenId;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -33,23 +36,25 @@ pub struct Session {
     logits: Vec<f32>,
     has_logits: bool,
     chunk: usize,
+    /// What a lost GPU takes away is read again from here.
+    journal: Journal,
 }
 
 impl Session {
-    /// A session that has read nothing, without an adapter.
+    /// A session that has read nothing, without an adapter. It computes where the model does: on the CPU, or on the GPU that [`Model::use_gpu`] has opened.
     pub fn new(model: Arc<Model>) -> Self {
-        let executor = Executor::cpu();
-        let slot = executor.slot(model.state_spec().initial());
         Self {
+            executor: model.executor(),
+            // It goes to a GPU with the first token.
+            slot: StateSlot::Cpu(model.state_spec().initial()),
             model,
             adapter: None,
-            executor,
-            slot,
             position: 0,
             is_new: true,
             logits: Vec::new(),
             has_logits: false,
             chunk: DEFAULT_CHUNK,
+            journal: Journal::default(),
         }
     }
 
@@ -65,6 +70,7 @@ impl Session {
             logits: self.logits.clone(),
             has_logits: self.has_logits,
             chunk: self.chunk,
+            journal: self.journal.clone(),
         })
     }
 
@@ -107,15 +113,25 @@ impl Session {
     ///
     /// Fails, having read nothing, with [`RuntimeError::TokenOutOfRange`]; and with [`RuntimeError::NoTokens`] when there is none and none was read before.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<&[f32], RuntimeError> {
+        wait(async {
+            self.prefill_async(tokens).await?;
+            Ok(())
+        })?;
+        self.logits().ok_or(RuntimeError::NoTokens)
+    }
+
+    /// [`Session::prefill`] where nobody may wait: in a browser, on its GPU.
+    pub async fn prefill_async(&mut self, tokens: &[TokenId]) -> Result<&[f32], RuntimeError> {
         self.model.check_tokens(tokens)?;
-        let mut chunks = tokens.chunks(self.chunk).peekable();
+        let chunk = self.chunk.min(self.executor.max_rows()[0]);
+        let mut chunks = tokens.chunks(chunk).peekable();
         while let Some(chunk) = chunks.next() {
             let wanted = match chunks.peek() {
                 Some(_) => Wanted::None,
                 None => Wanted::Last,
             };
             let mut logits = std::mem::take(&mut self.logits);
-            let read = self.read(chunk, wanted, &mut logits);
+            let read = self.read(chunk, wanted, &mut logits).await;
             self.logits = logits;
             read?;
             self.has_logits = wanted == Wanted::Last;
@@ -128,9 +144,23 @@ impl Session {
         self.prefill(&[token])
     }
 
+    /// [`Session::decode`] where nobody may wait.
+    pub async fn decode_async(&mut self, token: TokenId) -> Result<&[f32], RuntimeError> {
+        self.prefill_async(&[token]).await
+    }
+
     /// Reads `tokens` and passes the logits after each to `each(index, logits)`, in order; [`ControlFlow::Break`] stops with [`RuntimeError::Stopped`], the
     /// tokens of the chunk at hand having been read.
     pub fn prefill_all(
+        &mut self,
+        tokens: &[TokenId],
+        each: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+    ) -> Result<(), RuntimeError> {
+        wait(self.prefill_all_async(tokens, each))
+    }
+
+    /// [`Session::prefill_all`] where nobody may wait.
+    pub async fn prefill_all_async(
         &mut self,
         tokens: &[TokenId],
         each: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
@@ -139,8 +169,9 @@ impl Session {
         let vocab = self.model.config().vocab_size();
         let mut rows = Vec::new();
         let mut index = 0;
-        for chunk in tokens.chunks(self.chunk.min(HEAD_ROWS)) {
-            self.read(chunk, Wanted::All, &mut rows)?;
+        let [most_rows, most_logits] = self.executor.max_rows();
+        for chunk in tokens.chunks(self.chunk.min(HEAD_ROWS).min(most_rows).min(most_logits)) {
+            self.read(chunk, Wanted::All, &mut rows).await?;
             self.set_logits(&rows[(chunk.len() - 1) * vocab..]);
             for logits in rows.chunks_exact(vocab) {
                 if each(index, logits).is_break() {
@@ -167,7 +198,7 @@ impl Session {
         let known = self.recall(tokens, cache)?;
         if known < tokens.len() {
             self.prefill(&tokens[known..])?;
-            self.remember(tokens, cache)?;
+            wait(self.remember(tokens, cache))?;
         }
         self.logits().ok_or(RuntimeError::NoTokens)
     }
@@ -179,7 +210,12 @@ impl Session {
 
     /// A copy of what the session remembers.
     pub fn state(&self) -> Result<RwkvState, RuntimeError> {
-        let values = self.slot.download()?;
+        wait(self.state_async())
+    }
+
+    /// [`Session::state`] where nobody may wait.
+    pub async fn state_async(&self) -> Result<RwkvState, RuntimeError> {
+        let values = self.slot.download().await?;
         let adapter = self.adapter.as_deref();
         Ok(RwkvState::new(&self.model, adapter, self.position, values))
     }
@@ -190,7 +226,8 @@ impl Session {
     /// [`RwkvState::with_adapter`].
     pub fn set_state(&mut self, state: &RwkvState) -> Result<(), RuntimeError> {
         state.check(&self.model, self.adapter.as_deref())?;
-        self.slot.upload(state.values())?;
+        self.slot.upload(state.values());
+        self.journal.restart(state.values());
         self.position = state.position();
         self.is_new = false;
         self.has_logits = false;
@@ -204,11 +241,53 @@ impl Session {
 
     /// Forgets everything read; the adapter stays.
     pub fn reset(&mut self) -> Result<(), RuntimeError> {
-        self.slot.upload(&self.model.state_spec().initial())?;
+        let initial = self.model.state_spec().initial();
+        self.slot.upload(&initial);
+        self.journal.restart(&initial);
         self.position = 0;
         self.is_new = true;
         self.has_logits = false;
         Ok(())
+    }
+
+    /// After the GPU was lost: goes on where the model computes now (open it again with [`Model::use_gpu`], or leave the GPU with [`Model::use_cpu`]), with the state that it had before
+    /// the failed call. What a GPU held is read again from the last state that was in the computer's own memory, a thousand tokens at most.
+    pub fn recover(&mut self) -> Result<(), RuntimeError> {
+        wait(self.recover_async())
+    }
+
+    /// [`Session::recover`] where nobody may wait.
+    pub async fn recover_async(&mut self) -> Result<(), RuntimeError> {
+        self.executor = self.model.executor();
+        let had_logits = self.has_logits || !self.logits.is_empty();
+        let journal = std::mem::take(&mut self.journal);
+        let Some(base) = journal.base() else {
+            // It never was on a GPU.
+            return Ok(());
+        };
+        self.slot = StateSlot::Cpu(base.to_vec());
+        self.journal.restart(base);
+        let (position, adapter) = (self.position, self.adapter.clone());
+        let mut logits = std::mem::take(&mut self.logits);
+        let mut result = Ok(());
+        let most = self.executor.max_rows()[0].min(DEFAULT_CHUNK);
+        'read: for (adapter, tokens) in journal.entries() {
+            self.adapter = adapter.clone();
+            for chunk in tokens.chunks(most) {
+                result = self.read(chunk, Wanted::Last, &mut logits).await;
+                if result.is_err() {
+                    break 'read;
+                }
+            }
+        }
+        (self.position, self.adapter) = (position, adapter);
+        self.logits = logits;
+        self.has_logits = had_logits && result.is_ok() && !self.logits.is_empty();
+        if result.is_err() {
+            // Nothing has been read for good: the next attempt begins at the same state.
+            self.journal = journal;
+        }
+        result
     }
 
     /// What has been computed by the session itself since it was made; what a batch computes for it is in [`Batch::work`](crate::Batch::work).
@@ -238,13 +317,13 @@ impl Session {
     }
 
     /// Leaves its state and logits, those after `tokens`, with `cache`.
-    pub(crate) fn remember(
+    pub(crate) async fn remember(
         &self,
         tokens: &[TokenId],
         cache: &mut PrefixCache,
     ) -> Result<(), RuntimeError> {
         if let Some(logits) = self.logits() {
-            cache.insert(tokens, self.state()?, logits);
+            cache.insert(tokens, self.state_async().await?, logits);
         }
         Ok(())
     }
@@ -259,9 +338,16 @@ impl Session {
         }
     }
 
-    /// After a step in which it read `tokens` tokens; its logits, if it wanted any.
-    pub(crate) fn advance(&mut self, tokens: usize, logits: Option<&[f32]>) {
-        self.position = self.position.saturating_add(tokens as u64);
+    /// Before a step on `executor`: its state is brought there.
+    pub(crate) async fn settle(&mut self, executor: &Executor) -> Result<(), RuntimeError> {
+        executor.adopt(&mut self.slot).await?;
+        self.journal.prepare(&self.slot).await
+    }
+
+    /// After a step in which it read `tokens`; its logits, if it wanted any.
+    pub(crate) fn advance(&mut self, tokens: &[TokenId], logits: Option<&[f32]>) {
+        self.journal.note(tokens, self.adapter.as_ref());
+        self.position = self.position.saturating_add(tokens.len() as u64);
         self.is_new = false;
         self.has_logits = false;
         if let Some(logits) = logits {
@@ -275,21 +361,23 @@ impl Session {
         self.has_logits = true;
     }
 
-    fn read(
+    async fn read(
         &mut self,
         chunk: &[TokenId],
         wanted: Wanted,
         logits: &mut Vec<f32>,
     ) -> Result<(), RuntimeError> {
         self.has_logits = false;
+        self.executor.adopt(&mut self.slot).await?;
+        self.journal.prepare(&self.slot).await?;
         let part = Part {
             tokens: chunk,
             slot: &mut self.slot,
             adapter: self.adapter.as_deref(),
             wanted,
         };
-        self.executor.step(&self.model, &mut [part], logits)?;
-        self.advance(chunk.len(), None);
+        self.executor.step(&self.model, &mut [part], logits).await?;
+        self.advance(chunk, None);
         Ok(())
     }
 }

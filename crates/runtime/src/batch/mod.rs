@@ -3,7 +3,7 @@
 mod plan;
 
 use crate::engine::cpu::Work;
-use crate::engine::{Executor, Part, Wanted};
+use crate::engine::{Executor, Part, Wanted, wait};
 use crate::session::MAX_ROWS;
 use crate::{Model, PrefixCache, RuntimeError, Session};
 use plan::share_rows;
@@ -91,18 +91,19 @@ impl Member {
     }
 
     /// After a step that read `rows` tokens; whether all that it was fed has been read.
-    fn advance(
+    async fn advance(
         &mut self,
         rows: usize,
         logits: Option<&[f32]>,
         cache: Option<&mut PrefixCache>,
     ) -> Result<bool, RuntimeError> {
-        self.session.advance(rows, logits);
+        self.session
+            .advance(&self.queue[self.read..][..rows], logits);
         self.read += rows;
         if let Some(shared) = self.shared.take_if(|shared| shared.end == self.read)
             && let Some(cache) = cache
         {
-            self.session.remember(&shared.tokens, cache)?;
+            self.session.remember(&shared.tokens, cache).await?;
         }
         let done = self.read == self.queue.len();
         if done {
@@ -117,8 +118,8 @@ impl Batch {
     /// A batch without sessions.
     pub fn new(model: Arc<Model>) -> Self {
         Self {
+            executor: model.executor(),
             model,
-            executor: Executor::cpu(),
             members: BTreeMap::new(),
             next_id: 0,
             max_rows: DEFAULT_MAX_ROWS,
@@ -241,8 +242,19 @@ impl Batch {
     ///
     /// After an error the sessions of the step are in no defined state: reset them, set their states, or let them go.
     pub fn step(&mut self) -> Result<Vec<SessionId>, RuntimeError> {
+        wait(self.step_async())
+    }
+
+    /// [`Batch::step`] where nobody may wait: in a browser, on its GPU.
+    pub async fn step_async(&mut self) -> Result<Vec<SessionId>, RuntimeError> {
         let waiting: Vec<usize> = self.members.values().map(Member::waiting).collect();
-        let shares = share_rows(&waiting, self.max_rows, self.turn);
+        let [most_rows, most_logits] = self.executor.max_rows();
+        // Every session may want logits, so no more of them than there is room for.
+        let crowd = waiting.iter().filter(|rows| **rows > 0).count() > most_logits;
+        let rows = self
+            .max_rows
+            .min(if crowd { most_logits } else { most_rows });
+        let shares = share_rows(&waiting, rows, self.turn);
         self.turn = self.turn.wrapping_add(1);
         let mut chosen: Vec<(SessionId, &mut Member, usize)> = self
             .members
@@ -256,6 +268,9 @@ impl Batch {
             let address = |member: &Member| member.session.adapter().map(Arc::as_ptr);
             address(a).cmp(&address(b))
         });
+        for (_, member, _) in &mut chosen {
+            member.session.settle(&self.executor).await?;
+        }
         let mut parts: Vec<Part<'_>> = chosen
             .iter_mut()
             .map(|(_, member, rows)| {
@@ -265,7 +280,8 @@ impl Batch {
             })
             .collect();
         self.executor
-            .step(&self.model, &mut parts, &mut self.logits)?;
+            .step(&self.model, &mut parts, &mut self.logits)
+            .await?;
         let vocab = self.model.config().vocab_size();
         let mut logits = self.logits.chunks_exact(vocab);
         let mut ready = Vec::new();
@@ -274,7 +290,7 @@ impl Batch {
                 Wanted::None => None,
                 Wanted::Last | Wanted::All => logits.next(),
             };
-            if member.advance(rows, own, self.cache.as_mut())? {
+            if member.advance(rows, own, self.cache.as_mut()).await? {
                 ready.push(id);
             }
         }

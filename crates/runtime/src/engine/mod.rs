@@ -5,4 +5,4 @@ pub mod cpu;
 pub mod gpu;
 mod step;
 
-pub(crate) use step::{Executor, Part, Rows, StateSlot, Wanted, adapter_runs};
+pub(crate) use step::{Executor, Part, Rows, StateSlot, Wanted, adapter_runs, wait};

@@ -4,11 +4,15 @@
 //! leave it only through [`StateSlot::download`].
 
 use super::cpu::rwkv4::Scratch;
+#[cfg(feature = "gpu")]
+use super::gpu::{GpuEngine, Slot};
 use crate::adapter::LoadedAdapter;
 use crate::engine::cpu::Work;
 use crate::{Model, RuntimeError};
 use ptbr_tokenizer::TokenId;
 use std::ops::Range;
+#[cfg(feature = "gpu")]
+use std::sync::Arc;
 
 /// Which logits a part wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,35 +74,61 @@ pub(crate) fn adapter_runs<'p>(
 }
 
 /// What a text's state is to the engine that computes it: five vectors a layer, in the order of `StateSpec`.
-#[derive(Clone)]
 pub(crate) enum StateSlot {
     /// `[layers, 5, C]`
     Cpu(Vec<f32>),
+    /// In the memory of this engine's GPU.
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<GpuEngine>, Slot),
 }
 
 impl StateSlot {
     /// The values, in the order of `StateSpec`.
-    pub(crate) fn download(&self) -> Result<Vec<f32>, RuntimeError> {
-        let Self::Cpu(values) = self;
-        Ok(values.clone())
+    pub(crate) async fn download(&self) -> Result<Vec<f32>, RuntimeError> {
+        match self {
+            Self::Cpu(values) => Ok(values.clone()),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine, slot) => Ok(engine.download_state(slot).await?),
+        }
     }
 
     /// Replaces the values by others, as many.
-    pub(crate) fn upload(&mut self, values: &[f32]) -> Result<(), RuntimeError> {
-        let Self::Cpu(own) = self;
-        own.copy_from_slice(values);
-        Ok(())
+    pub(crate) fn upload(&mut self, values: &[f32]) {
+        match self {
+            Self::Cpu(own) => own.copy_from_slice(values),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine, slot) => engine.upload_state(slot, values),
+        }
     }
 
     /// Another slot with the same values.
     pub(crate) fn duplicate(&self) -> Result<Self, RuntimeError> {
-        Ok(self.clone())
+        match self {
+            Self::Cpu(values) => Ok(Self::Cpu(values.clone())),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine, slot) => {
+                let slot = engine.fork_slot(slot)?;
+                Ok(Self::Gpu(Arc::clone(engine), slot))
+            }
+        }
     }
 
-    /// The values where they are computed.
+    /// The values where the CPU computes them. An executor sees to it that its slots are its own ([`Executor::adopt`]).
     pub(super) fn cpu(&mut self) -> &mut [f32] {
-        let Self::Cpu(values) = self;
-        values
+        match self {
+            Self::Cpu(values) => values,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(..) => &mut [],
+        }
+    }
+
+    /// Where the GPU computes them.
+    #[cfg(feature = "gpu")]
+    pub(super) fn gpu(&mut self) -> Result<&mut Slot, RuntimeError> {
+        match self {
+            Self::Cpu(_) => Err(RuntimeError::SessionOfAnotherModel),
+            Self::Gpu(_, slot) => Ok(slot),
+        }
     }
 }
 
@@ -106,6 +136,9 @@ impl StateSlot {
 pub(crate) enum Executor {
     /// The CPU engine, with its memory for activations.
     Cpu(Box<Scratch>),
+    /// A GPU with the model in its memory.
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<GpuEngine>),
 }
 
 impl Executor {
@@ -116,32 +149,88 @@ impl Executor {
 
     /// Another executor on the same device.
     pub(crate) fn another(&self) -> Self {
-        let Self::Cpu(_) = self;
-        Self::cpu()
+        match self {
+            Self::Cpu(_) => Self::cpu(),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine) => Self::Gpu(Arc::clone(engine)),
+        }
     }
 
     /// A slot with these values.
-    pub(crate) fn slot(&self, values: Vec<f32>) -> StateSlot {
-        let Self::Cpu(_) = self;
-        StateSlot::Cpu(values)
+    fn slot(&self, values: Vec<f32>) -> Result<StateSlot, RuntimeError> {
+        match self {
+            Self::Cpu(_) => Ok(StateSlot::Cpu(values)),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine) => {
+                let slot = engine.new_slot()?;
+                engine.upload_state(&slot, &values);
+                Ok(StateSlot::Gpu(Arc::clone(engine), slot))
+            }
+        }
     }
 
-    /// Reads every part's tokens and advances its state; `logits [rows wanted, V]` in the order of the parts.
+    /// Brings a state here that may be elsewhere.
+    pub(crate) async fn adopt(&self, slot: &mut StateSlot) -> Result<(), RuntimeError> {
+        let here = match (self, &*slot) {
+            (Self::Cpu(_), StateSlot::Cpu(_)) => true,
+            #[cfg(feature = "gpu")]
+            (Self::Gpu(own), StateSlot::Gpu(engine, _)) => Arc::ptr_eq(own, engine),
+            #[cfg(feature = "gpu")]
+            _ => false,
+        };
+        if !here {
+            *slot = self.slot(slot.download().await?)?;
+        }
+        Ok(())
+    }
+
+    /// Reads every part's tokens and advances its state; `logits [rows wanted, V]` in the order of the parts. No more rows than [`Executor::max_rows`] says.
     ///
-    /// Each row's numbers have the bits that it would have alone.
-    pub(crate) fn step(
+    /// On the CPU each row's numbers have the bits that it would have alone.
+    pub(crate) async fn step(
         &mut self,
         model: &Model,
         parts: &mut [Part<'_>],
         logits: &mut Vec<f32>,
     ) -> Result<(), RuntimeError> {
-        let Self::Cpu(scratch) = self;
-        model.forward().step(parts, scratch, logits)
+        match self {
+            Self::Cpu(scratch) => model.forward().step(parts, scratch, logits),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine) => engine.step(parts, logits).await,
+        }
     }
 
-    /// What has been computed so far.
+    /// Most rows of a step, and most of logits.
+    pub(crate) fn max_rows(&self) -> [usize; 2] {
+        match self {
+            Self::Cpu(_) => [1 << 16; 2],
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine) => [engine.max_rows(), engine.max_logits()],
+        }
+    }
+
+    /// What has been computed so far; a GPU does not count.
     pub(crate) fn work(&self) -> Work {
-        let Self::Cpu(scratch) = self;
-        scratch.work()
+        match self {
+            Self::Cpu(scratch) => scratch.work(),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(_) => Work::default(),
+        }
+    }
+}
+
+/// Waits for a future of this module. With the CPU engine there is nothing to wait for; with a GPU, in a browser, nobody may: there the `async` functions are the ones to call.
+pub(crate) fn wait<T>(
+    future: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, RuntimeError> {
+    #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+    return super::gpu::block_on(future);
+    #[cfg(not(all(feature = "gpu", not(target_arch = "wasm32"))))]
+    {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            std::task::Poll::Ready(result) => result,
+            std::task::Poll::Pending => Err(RuntimeError::WouldBlock),
+        }
     }
 }

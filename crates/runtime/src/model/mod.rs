@@ -3,8 +3,11 @@
 pub(crate) mod rwkv4;
 mod weights;
 
+use crate::engine::Executor;
 use crate::engine::cpu::Isa;
 use crate::engine::cpu::rwkv4::Forward;
+#[cfg(feature = "gpu")]
+use crate::engine::gpu::{self, AdapterChoice, GpuEngine, GpuOptions};
 use crate::{LoadedAdapter, RuntimeError, StateSpec};
 use ptbr_model::{
     Adapter, AdapterError, ArchConfig, ModelError, ModelSource, SkippedCheckpoint, TensorFile,
@@ -14,6 +17,8 @@ use ptbr_tokenizer::{BpeTokenizer, TokenId, Tokenizer};
 use rwkv4::Rwkv4Weights;
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "gpu")]
+use std::sync::Mutex;
 pub(crate) use weights::{Matrix, Weights};
 
 /// A loaded model. It never changes, so any number of sessions on any threads share one.
@@ -25,6 +30,8 @@ pub struct Model {
     layers: Rwkv4Weights,
     state_spec: Arc<StateSpec>,
     isa: Isa,
+    #[cfg(feature = "gpu")]
+    gpu: Mutex<Option<Arc<GpuEngine>>>,
 }
 
 impl Model {
@@ -114,6 +121,8 @@ impl Model {
             layers,
             state_spec,
             isa: Isa::detect(),
+            #[cfg(feature = "gpu")]
+            gpu: Mutex::default(),
         }))
     }
 
@@ -140,6 +149,72 @@ impl Model {
     /// What a session's state consists of.
     pub fn state_spec(&self) -> &StateSpec {
         &self.state_spec
+    }
+
+    /// Opens a GPU, checks that it computes rightly and brings the model to its memory: sessions and batches made from now on compute there. Those made before stay where they are
+    /// ([`Session::recover`](crate::Session::recover) moves one).
+    ///
+    /// Fails with [`RuntimeError::Gpu`]; the model then goes on as before. That an adapter is missing, has too little memory or computes wrongly is for the caller to say, and the CPU there
+    /// to go on with.
+    #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+    pub fn use_gpu(&self, choice: AdapterChoice) -> Result<(), RuntimeError> {
+        gpu::block_on(self.use_gpu_async(choice))
+    }
+
+    /// [`Model::use_gpu`] where nobody may wait.
+    #[cfg(feature = "gpu")]
+    pub async fn use_gpu_async(&self, choice: AdapterChoice) -> Result<(), RuntimeError> {
+        self.open_gpu(GpuOptions::new(choice)).await
+    }
+
+    #[cfg(feature = "gpu")]
+    pub(crate) async fn open_gpu(&self, options: GpuOptions) -> Result<(), RuntimeError> {
+        let engine = GpuEngine::open(options, &self.weights, &self.layers).await?;
+        *self.gpu() = Some(Arc::new(engine));
+        Ok(())
+    }
+
+    /// Sessions and batches made from now on compute on the CPU.
+    #[cfg(feature = "gpu")]
+    pub fn use_cpu(&self) {
+        *self.gpu() = None;
+    }
+
+    /// The name of the GPU where new sessions compute.
+    #[cfg(feature = "gpu")]
+    pub fn gpu_name(&self) -> Option<String> {
+        self.gpu().as_ref().map(|engine| engine.name().to_owned())
+    }
+
+    /// Dispatches that a token takes on the GPU where new sessions compute: without an adapter, and with one.
+    #[cfg(feature = "gpu")]
+    pub fn gpu_dispatches(&self) -> Option<[usize; 2]> {
+        self.gpu().as_ref().map(|engine| engine.dispatches())
+    }
+
+    /// Takes the GPU away from the model and its sessions, as a driver does that resets: whatever they compute there next fails. For tests of what follows.
+    #[cfg(feature = "gpu")]
+    #[doc(hidden)]
+    pub fn lose_gpu(&self) {
+        if let Some(engine) = self.gpu().as_ref() {
+            engine.destroy();
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn gpu(&self) -> std::sync::MutexGuard<'_, Option<Arc<GpuEngine>>> {
+        self.gpu
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Where a new session computes.
+    pub(crate) fn executor(&self) -> Executor {
+        #[cfg(feature = "gpu")]
+        if let Some(engine) = self.gpu().as_ref() {
+            return Executor::Gpu(Arc::clone(engine));
+        }
+        Executor::cpu()
     }
 
     /// The instructions that the CPU engine uses on this machine.
@@ -196,13 +271,8 @@ impl Model {
     }
 
     #[cfg(feature = "gpu")]
-    pub(crate) fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    #[cfg(feature = "gpu")]
-    pub(crate) fn layers(&self) -> &Rwkv4Weights {
-        &self.layers
+    pub(crate) fn parts(&self) -> (&Weights, &Rwkv4Weights) {
+        (&self.weights, &self.layers)
     }
 
     pub(crate) fn forward(&self) -> Forward<'_> {

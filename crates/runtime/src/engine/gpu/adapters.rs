@@ -5,22 +5,15 @@ use super::arena::{Sizes, buffer};
 use super::device::Device;
 use super::plan::{AdapterBuffers, LAYER_MODULES};
 use super::weights::MAX_BINDING;
-use ptbr_model::Adapter;
-
-/// Names of a layer's modules in the order of the table.
-const NAMES: [&str; LAYER_MODULES] = [
-    "att.key",
-    "att.value",
-    "att.receptance",
-    "att.output",
-    "ffn.key",
-    "ffn.receptance",
-    "ffn.value",
-];
+use crate::LoadedAdapter;
+use crate::model::rwkv4::{LayerMatrix, Rwkv4Matrix};
+use std::sync::Arc;
 
 /// Adapters that are on the GPU.
 pub(super) struct Bank {
     buffers: AdapterBuffers,
+    /// Ids of the adapters, by number.
+    ids: Vec<Arc<str>>,
     /// A and B of every module of every adapter.
     numbers: Vec<f32>,
     /// For each adapter and module: first element of A, of B, rank, bits of the scale.
@@ -38,6 +31,7 @@ impl Bank {
                 rank: 0,
                 modules: sizes.layers * LAYER_MODULES,
             },
+            ids: Vec::new(),
             numbers: Vec::new(),
             table: Vec::new(),
         }
@@ -47,82 +41,109 @@ impl Bank {
         &self.buffers
     }
 
-    /// Adds an adapter that fits the model; its number.
-    pub(super) fn add(
+    /// An adapter's number.
+    pub(super) fn number(&self, adapter: &LoadedAdapter) -> Option<u32> {
+        let id = adapter.shared_id();
+        (0..)
+            .zip(&self.ids)
+            .find(|(_, own)| *own == id)
+            .map(|(number, _)| number)
+    }
+
+    /// Whether one of these is not on the GPU.
+    pub(super) fn lacks(&self, wanted: &[&LoadedAdapter]) -> bool {
+        wanted.iter().any(|adapter| self.number(adapter).is_none())
+    }
+
+    /// Brings these to the GPU. Others stay there while there is room: sessions come back to them. Fails with [`GpuError::TooLarge`] when these alone do not fit, and with
+    /// [`GpuError::Adapter`].
+    pub(super) fn hold(
         &mut self,
         device: &Device,
         sizes: &Sizes,
-        adapter: &Adapter,
-    ) -> Result<u32, GpuError> {
-        let modules = self.buffers.modules;
-        let number = self.table.len() / modules;
-        let new: usize = adapter.modules.iter().map(|m| m.a.len() + m.b.len()).sum();
-        let rank = self.buffers.rank.max(adapter.config.rank);
-        let limit = |what: &str, elements: usize| {
-            let bytes = elements as u64 * 4;
-            if bytes <= MAX_BINDING {
-                return Ok(());
-            }
-            Err(GpuError::TooLarge {
-                what: what.to_owned(),
-                bytes,
-                limit: MAX_BINDING,
-            })
-        };
-        limit(
-            "the numbers of all resident adapters",
-            self.numbers.len() + new,
-        )?;
-        let low = sizes.max_rows() * 3 * (rank + 2);
-        limit("an adapter's low-rank activations", low)?;
-        if let Some(module) = adapter
-            .modules
-            .iter()
-            .find(|m| place(&m.target, sizes.layers).is_none())
-        {
-            return Err(GpuError::Adapter {
-                target: module.target.clone(),
-            });
+        wanted: &[&LoadedAdapter],
+    ) -> Result<(), GpuError> {
+        let kept = (
+            self.ids.len(),
+            self.numbers.len(),
+            self.table.len(),
+            self.buffers.rank,
+        );
+        let mut result = self.add(sizes, wanted);
+        if matches!(result, Err(GpuError::TooLarge { .. })) && kept.0 > 0 {
+            (self.ids, self.numbers, self.table) = Default::default();
+            self.buffers.rank = 0;
+            result = self.add(sizes, wanted);
+        } else if result.is_err() {
+            self.ids.truncate(kept.0);
+            self.numbers.truncate(kept.1);
+            self.table.truncate(kept.2);
+            self.buffers.rank = kept.3;
         }
-        self.table.resize((number + 1) * modules, [0; 4]);
-        for module in &adapter.modules {
-            let Some(at) = place(&module.target, sizes.layers) else {
+        let filled = |label: &str, words: &[u32]| {
+            let buffer = buffer(device, label, words.len());
+            device
+                .queue
+                .write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+            buffer
+        };
+        self.buffers.bank = filled("adapters.bank", bytemuck::cast_slice(&self.numbers));
+        self.buffers.table = filled("adapters.table", self.table.as_flattened());
+        self.buffers.low = buffer(device, "adapters.low", low_words(sizes, self.buffers.rank));
+        result
+    }
+
+    fn add(&mut self, sizes: &Sizes, wanted: &[&LoadedAdapter]) -> Result<(), GpuError> {
+        for adapter in wanted {
+            if self.number(adapter).is_some() {
                 continue;
-            };
-            let a = self.numbers.len() as u32;
-            self.numbers.extend_from_slice(&module.a);
-            let b = self.numbers.len() as u32;
-            self.numbers.extend_from_slice(&module.b);
-            self.table[number * modules + at] = [
-                a,
-                b,
-                adapter.config.rank as u32,
-                adapter.config.scale().to_bits(),
-            ];
+            }
+            if adapter.lora(Rwkv4Matrix::Head).is_some() {
+                return Err(GpuError::Adapter {
+                    target: "head".to_owned(),
+                });
+            }
+            let rank = self.buffers.rank.max(adapter.config().rank);
+            fits(
+                "the numbers of all resident adapters",
+                self.numbers.len() + adapter.num_parameters(),
+            )?;
+            fits("an adapter's low-rank activations", low_words(sizes, rank))?;
+            self.buffers.rank = rank;
+            for layer in 0..sizes.layers {
+                for (matrix, _) in LayerMatrix::ALL {
+                    let entry =
+                        adapter
+                            .lora(Rwkv4Matrix::Layer(layer, matrix))
+                            .map_or([0; 4], |lora| {
+                                let a = self.numbers.len() as u32;
+                                self.numbers.extend_from_slice(lora.a);
+                                let b = self.numbers.len() as u32;
+                                self.numbers.extend_from_slice(lora.b);
+                                [a, b, lora.rank as u32, lora.scale.to_bits()]
+                            });
+                    self.table.push(entry);
+                }
+            }
+            self.ids.push(Arc::clone(adapter.shared_id()));
         }
-        let bank = buffer(device, "adapters.bank", self.numbers.len());
-        device
-            .queue
-            .write_buffer(&bank, 0, bytemuck::cast_slice(&self.numbers));
-        let table = buffer(device, "adapters.table", self.table.len() * 4);
-        device
-            .queue
-            .write_buffer(&table, 0, bytemuck::cast_slice(&self.table));
-        self.buffers = AdapterBuffers {
-            table,
-            bank,
-            low: buffer(device, "adapters.low", low),
-            rank,
-            modules,
-        };
-        Ok(number as u32)
+        Ok(())
     }
 }
 
-/// Where a target is in an adapter's table.
-fn place(target: &str, layers: usize) -> Option<usize> {
-    let (layer, name) = target.strip_prefix("blocks.")?.split_once('.')?;
-    let layer: usize = layer.parse().ok().filter(|&layer| layer < layers)?;
-    let module = NAMES.iter().position(|known| *known == name)?;
-    Some(layer * LAYER_MODULES + module)
+/// Words of `[N, 3, 2 + rank]`.
+fn low_words(sizes: &Sizes, rank: usize) -> usize {
+    sizes.max_rows() * 3 * (rank + 2)
+}
+
+fn fits(what: &str, words: usize) -> Result<(), GpuError> {
+    let bytes = words as u64 * 4;
+    if bytes <= MAX_BINDING {
+        return Ok(());
+    }
+    Err(GpuError::TooLarge {
+        what: what.to_owned(),
+        bytes,
+        limit: MAX_BINDING,
+    })
 }

@@ -5,8 +5,9 @@
 
 use super::GpuError;
 use super::device::Device;
-use super::step::{GpuEngine, GpuPart, Wanted};
-use crate::Model;
+use super::step::GpuEngine;
+use crate::engine::{Executor, Part, StateSlot, Wanted};
+use crate::{Model, RuntimeError};
 use ptbr_model::{ArchConfig, MemoryTensors, RwkvConfig, WeightFormat};
 use std::sync::Arc;
 
@@ -38,34 +39,35 @@ async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Result<f32, Gpu
         message: format!("the model of the known question: {error}"),
     };
     let (exact, stored) = model(format).map_err(|error| broken(&error))?;
-    let initial = exact.initial_state();
-    let engine = GpuEngine::new(
-        Arc::clone(device),
-        stored.weights(),
-        stored.layers(),
-        initial.values().to_vec(),
-    )
-    .await?;
+    let (weights, layers) = stored.parts();
+    let engine = Arc::new(GpuEngine::new(Arc::clone(device), weights, layers).await?);
     // Prefill of two sequences together, then one token of both (few vectors), then one of the first.
     let texts: [Vec<u16>; 2] = [13, 5].map(|len| (0..len).map(|i| i * 29 % 67).collect());
-    let (mut a, mut b) = (engine.new_slot().await?, engine.new_slot().await?);
+    let steps: [[&[u16]; 2]; 3] = [[&texts[0], &texts[1]], [&[7], &[8]], [&[9], &[]]];
+    let mut executor = Executor::Gpu(engine);
+    let mut slots = [0, 1].map(|_| StateSlot::Cpu(exact.state_spec().initial()));
     let mut found = Vec::new();
     let mut logits = Vec::new();
-    let steps: [[&[u16]; 2]; 3] = [[&texts[0], &texts[1]], [&[7], &[8]], [&[9], &[]]];
     for step in steps {
-        let mut parts: Vec<GpuPart<'_>> = [&mut a, &mut b]
-            .into_iter()
+        for slot in &mut slots {
+            executor.adopt(slot).await.map_err(|e| broken(&e))?;
+        }
+        let mut parts: Vec<Part<'_>> = slots
+            .iter_mut()
             .zip(step)
             .filter(|(_, tokens)| !tokens.is_empty())
-            .map(|(slot, tokens)| GpuPart {
+            .map(|(slot, tokens)| Part {
                 slot,
                 tokens,
                 adapter: None,
                 wanted: Wanted::Last,
             })
             .collect();
-        engine.step(&mut parts, &mut logits).await?;
-        found.extend_from_slice(&logits);
+        match executor.step(&stored, &mut parts, &mut logits).await {
+            Ok(()) => found.extend_from_slice(&logits),
+            Err(RuntimeError::Gpu(error)) => return Err(error),
+            Err(error) => return Err(broken(&error)),
+        }
     }
     let mut expected = Vec::new();
     let mut sessions = [
@@ -92,7 +94,7 @@ async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Result<f32, Gpu
 }
 
 /// The model of the question: with exactly the weights that `format` holds, and stored in it.
-fn model(format: WeightFormat) -> Result<(Arc<Model>, Arc<Model>), crate::RuntimeError> {
+fn model(format: WeightFormat) -> Result<(Arc<Model>, Arc<Model>), RuntimeError> {
     let config = RwkvConfig {
         d_ffn: 160,
         ..RwkvConfig::new(67, 96, 2, 64)

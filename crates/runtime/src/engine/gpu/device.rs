@@ -23,6 +23,17 @@ pub(crate) struct GpuOptions {
     pub edit: Option<ShaderEdit>,
 }
 
+impl GpuOptions {
+    /// As users want it.
+    pub(crate) fn new(choice: AdapterChoice) -> Self {
+        Self {
+            choice,
+            subgroups: true,
+            edit: None,
+        }
+    }
+}
+
 /// An open device. What it is not asked about (a lost device, an error outside every scope) is kept until [`Device::check`].
 pub(crate) struct Device {
     pub raw: wgpu::Device,

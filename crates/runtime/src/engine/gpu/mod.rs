@@ -24,7 +24,7 @@ pub use device::AdapterChoice;
 pub(crate) use device::GpuOptions;
 pub use error::GpuError;
 pub(crate) use slots::Slot;
-pub(crate) use step::{GpuEngine, GpuPart, Wanted};
+pub(crate) use step::GpuEngine;
 
 /// Waits for a future that only this thread can finish: natively the engine polls the driver itself, so nothing has to wake us but other threads' callbacks.
 #[cfg(not(target_arch = "wasm32"))]

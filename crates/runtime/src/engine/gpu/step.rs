@@ -9,31 +9,12 @@ use super::plan::{Plan, StepSizes};
 use super::readback::Staging;
 use super::slots::{Slot, SlotPool};
 use super::weights::GpuWeights;
+use crate::LoadedAdapter;
+use crate::RuntimeError;
+use crate::engine::{Part, Wanted};
 use crate::model::Weights;
 use crate::model::rwkv4::Rwkv4Weights;
-use ptbr_model::Adapter;
-use ptbr_tokenizer::TokenId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Which logits a part of a step wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    None,
-    /// After its last token.
-    Last,
-    /// After each token.
-    All,
-}
-
-/// One session's part of a step.
-pub(crate) struct GpuPart<'a> {
-    pub slot: &'a mut Slot,
-    /// At least one, all in the vocabulary.
-    pub tokens: &'a [TokenId],
-    /// Number in the bank.
-    pub adapter: Option<u32>,
-    pub wanted: Wanted,
-}
 
 /// One model on one GPU.
 pub(crate) struct GpuEngine {
@@ -43,8 +24,6 @@ pub(crate) struct GpuEngine {
     arena: Arena,
     staging: Staging,
     pool: Arc<SlotPool>,
-    /// A state before the first token.
-    initial: Vec<f32>,
     inner: Mutex<Inner>,
 }
 
@@ -61,16 +40,15 @@ struct Inner {
 const NO_ADAPTER: u32 = u32::MAX;
 
 impl GpuEngine {
-    /// Opens a GPU, checks that it computes rightly, and uploads the model. `initial` is a state before the first token.
+    /// Opens a GPU, checks that it computes rightly, and uploads the model.
     pub(crate) async fn open(
         options: GpuOptions,
         weights: &Weights,
         model: &Rwkv4Weights,
-        initial: Vec<f32>,
     ) -> Result<Self, GpuError> {
         let device = Arc::new(Device::open(options).await?);
         check::known_answer(&device, &model.formats(weights)).await?;
-        Self::new(device, weights, model, initial).await
+        Self::new(device, weights, model).await
     }
 
     /// Uploads a model to an open device.
@@ -78,12 +56,11 @@ impl GpuEngine {
         device: Arc<Device>,
         weights: &Weights,
         model: &Rwkv4Weights,
-        initial: Vec<f32>,
     ) -> Result<Self, GpuError> {
         let sizes = Sizes {
             vocab: model.vocab_size,
             d_model: model.d_model,
-            d_ffn: model.d_ffn,
+            d_ffn: model.layers.first().map_or(0, |layer| layer.ffn_value.cols),
             layers: model.layers.len(),
             eps: model.eps,
         };
@@ -112,7 +89,6 @@ impl GpuEngine {
             arena,
             staging: Staging::default(),
             pool: Arc::default(),
-            initial,
             inner: Mutex::new(Inner {
                 bank,
                 state,
@@ -137,32 +113,25 @@ impl GpuEngine {
         self.sizes.max_logits()
     }
 
-    /// Slots for a new session, which has read nothing.
-    pub(crate) async fn new_slot(&self) -> Result<Slot, GpuError> {
-        let slot =
-            self.pool
-                .take(self.sizes.max_slots() / 2)
-                .ok_or_else(|| GpuError::TooLarge {
-                    what: format!("the state of one more than {} sessions", self.pool.used()),
-                    bytes: self.sizes.state_len() as u64 * 8,
-                    limit: super::weights::MAX_BINDING,
-                })?;
+    /// Slots for one more session, whatever is in them. Fails with [`GpuError::TooLarge`] when a binding holds no more.
+    pub(crate) fn new_slot(&self) -> Result<Slot, GpuError> {
+        let most = self.sizes.max_slots() / 2;
+        let slot = self.pool.take(most).ok_or_else(|| GpuError::TooLarge {
+            what: format!("the state of one more than {most} sessions"),
+            bytes: (most as u64 + 1) * self.sizes.state_len() as u64 * 8,
+            limit: super::weights::MAX_BINDING,
+        })?;
         let needed = self.pool.used() * 2;
-        self.device
-            .scoped(|| {
-                let mut inner = self.lock();
-                if needed > inner.slots {
-                    self.grow(&mut inner, needed);
-                }
-            })
-            .await?;
-        self.upload_state(&slot, &self.initial);
+        let mut inner = self.lock();
+        if needed > inner.slots {
+            self.grow(&mut inner, needed);
+        }
         Ok(slot)
     }
 
     /// Another slot with the same state.
-    pub(crate) async fn fork_slot(&self, from: &Slot) -> Result<Slot, GpuError> {
-        let slot = self.new_slot().await?;
+    pub(crate) fn fork_slot(&self, from: &Slot) -> Result<Slot, GpuError> {
+        let slot = self.new_slot()?;
         let inner = self.lock();
         let bytes = self.sizes.state_len() as u64 * 4;
         let mut encoder = self.encoder("fork");
@@ -199,12 +168,8 @@ impl GpuEngine {
             .write_buffer(&self.lock().state, at, bytemuck::cast_slice(values));
     }
 
-    /// Reads a state, `values` long as `StateSpec` says.
-    pub(crate) async fn download_state(
-        &self,
-        slot: &Slot,
-        values: &mut [f32],
-    ) -> Result<(), GpuError> {
+    /// Reads a state.
+    pub(crate) async fn download_state(&self, slot: &Slot) -> Result<Vec<f32>, GpuError> {
         let bytes = self.sizes.state_len() as u64 * 4;
         let staging = self
             .device
@@ -217,40 +182,55 @@ impl GpuEngine {
                 staging
             })
             .await?;
-        self.staging.read(&self.device, staging, values).await
+        let mut values = vec![0.0; self.sizes.state_len()];
+        self.staging
+            .read(&self.device, staging, &mut values)
+            .await?;
+        Ok(values)
     }
 
-    /// Makes an adapter resident; its number. Fails with [`GpuError::TooLarge`] when the bank is full.
-    pub(crate) async fn add_adapter(&self, adapter: &Adapter) -> Result<u32, GpuError> {
-        self.device
-            .scoped(|| {
-                let mut inner = self.lock();
-                let number = inner.bank.add(&self.device, &self.sizes, adapter)?;
-                // Its buffers are new.
-                inner.plan = None;
-                Ok(number)
-            })
-            .await?
-    }
-
-    /// Runs one step of at most `max_rows` tokens; the wanted logits of all parts one after the other, at most `max_logits` rows, `[rows, V]`.
+    /// Runs one step of at most [`GpuEngine::max_rows`] tokens; the wanted logits of all parts one after the other, at most [`GpuEngine::max_logits`] rows, `[rows, V]`.
+    ///
+    /// Fails with [`RuntimeError::Gpu`]; the states are then lost.
     pub(crate) async fn step(
         &self,
-        parts: &mut [GpuPart<'_>],
+        parts: &mut [Part<'_>],
         logits: &mut Vec<f32>,
-    ) -> Result<(), GpuError> {
-        let layout = Layout::new(parts);
+    ) -> Result<(), RuntimeError> {
+        let adapters = self.residents(parts).await?;
         self.prepare().await?;
+        let layout = Layout::new(parts, &adapters)?;
         // No error scope: a browser answers to one only when the GPU has caught up. What goes wrong here reaches the device's own handler.
         let staging = self.submit(&layout);
         for part in parts {
-            part.slot.swap();
+            part.slot.gpu()?.swap();
         }
         logits.resize(layout.chosen.len() * self.sizes.vocab, 0.0);
         match staging {
-            Some(staging) => self.staging.read(&self.device, staging, logits).await,
-            None => self.device.check(),
+            Some(staging) => self.staging.read(&self.device, staging, logits).await?,
+            None => self.device.check()?,
         }
+        Ok(())
+    }
+
+    /// The number in the bank of each part's adapter; those that are not on the GPU yet go there.
+    async fn residents(&self, parts: &[Part<'_>]) -> Result<Vec<Option<u32>>, GpuError> {
+        let wanted: Vec<&LoadedAdapter> = parts.iter().filter_map(|part| part.adapter).collect();
+        if self.lock().bank.lacks(&wanted) {
+            self.device
+                .scoped(|| {
+                    let mut inner = self.lock();
+                    // Its buffers will be new.
+                    inner.plan = None;
+                    inner.bank.hold(&self.device, &self.sizes, &wanted)
+                })
+                .await??;
+        }
+        let inner = self.lock();
+        Ok(parts
+            .iter()
+            .map(|part| inner.bank.number(part.adapter?))
+            .collect())
     }
 
     fn submit(&self, layout: &Layout) -> Option<wgpu::Buffer> {
@@ -342,33 +322,32 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(parts: &[GpuPart<'_>]) -> Self {
+    fn new(parts: &mut [Part<'_>], adapters: &[Option<u32>]) -> Result<Self, RuntimeError> {
         let mut layout = Self {
             rows: Vec::new(),
             seqs: Vec::new(),
             chosen: Vec::new(),
             adapters: false,
         };
-        for part in parts {
+        for (part, adapter) in parts.iter_mut().zip(adapters) {
             let (first, seq) = (layout.rows.len() as u32, layout.seqs.len() as u32);
             let len = part.tokens.len() as u32;
-            let adapter = part.adapter.unwrap_or(NO_ADAPTER);
-            layout.adapters |= part.adapter.is_some();
+            layout.adapters |= adapter.is_some();
+            let adapter = adapter.unwrap_or(NO_ADAPTER);
             layout.rows.extend(
                 part.tokens
                     .iter()
                     .map(|&token| [u32::from(token), seq, adapter, 0]),
             );
-            layout
-                .seqs
-                .push([first, len, part.slot.current(), part.slot.next()]);
+            let slot = part.slot.gpu()?;
+            layout.seqs.push([first, len, slot.current(), slot.next()]);
             match part.wanted {
                 Wanted::None => {}
                 Wanted::Last => layout.chosen.push(first + len - 1),
                 Wanted::All => layout.chosen.extend(first..first + len),
             }
         }
-        layout
+        Ok(layout)
     }
 
     fn sizes(&self) -> StepSizes {
