@@ -6,6 +6,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use ptbr_model::SkippedCheckpoint;
 use ptbr_runtime::Model;
+#[cfg(feature = "gpu")]
+use ptbr_runtime::{AdapterChoice, GpuError, RuntimeError};
 use ptbr_tokenizer::BpeTokenizer;
 
 use crate::options::EngineDevice;
@@ -16,11 +18,36 @@ use crate::ui::Ui;
 /// # Errors
 /// When there is no whole model at `path`.
 pub fn model(path: &Path, device: EngineDevice, ui: &Ui) -> Result<Arc<Model>> {
-    let model = match device {
-        EngineDevice::Auto | EngineDevice::Cpu => Model::load(path)?,
-    };
+    let model = Model::load(path)?;
     report_skipped(model.skipped(), ui);
+    choose_device(&model, device, ui)?;
     Ok(model)
+}
+
+/// Brings the model to where it is to run. `auto` takes a hardware GPU and says so when that does not work; it needs none.
+#[cfg(feature = "gpu")]
+fn choose_device(model: &Model, device: EngineDevice, ui: &Ui) -> Result<()> {
+    match device {
+        EngineDevice::Cpu => {}
+        EngineDevice::Gpu => model.use_gpu(AdapterChoice::Any)?,
+        EngineDevice::Auto => match model.use_gpu(AdapterChoice::Hardware) {
+            Ok(())
+            | Err(RuntimeError::Gpu(GpuError::NoAdapter | GpuError::OnlySoftware { .. })) => {}
+            Err(error) => ui.note(format!("warning: going on with the CPU: {error}")),
+        },
+    }
+    if let Some(name) = model.gpu_name() {
+        ui.note(format!("running on {name}"));
+    }
+    Ok(())
+}
+
+/// There is only the CPU.
+#[cfg(not(feature = "gpu"))]
+fn choose_device(_model: &Model, device: EngineDevice, _ui: &Ui) -> Result<()> {
+    match device {
+        EngineDevice::Auto | EngineDevice::Cpu => Ok(()),
+    }
 }
 
 /// Loads a model with the tokenizer of a file: for models that carry none.
@@ -35,10 +62,9 @@ pub fn model_with_tokenizer(
 ) -> Result<Arc<Model>> {
     let given = BpeTokenizer::from_file(tokenizer)?;
     let sha256 = given.sha256();
-    let model = match device {
-        EngineDevice::Auto | EngineDevice::Cpu => Model::load_with_tokenizer(path, given)?,
-    };
+    let model = Model::load_with_tokenizer(path, given)?;
     report_skipped(model.skipped(), ui);
+    choose_device(&model, device, ui)?;
     let own = ptbr_model::ModelSource::open(path)?;
     if let Some(json) = own.tokenizer_json()
         && BpeTokenizer::from_json(json.as_bytes())?.sha256() != sha256

@@ -36,13 +36,16 @@ pub enum Device {
     Gpu,
 }
 
-/// Where the inference engine runs. In this version that is the CPU.
+/// Where the inference engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EngineDevice {
-    /// The best engine for this machine, which is the CPU's
+    /// A hardware GPU where there is one, otherwise the CPU
     Auto,
     /// The CPU
     Cpu,
+    /// Any GPU adapter, software adapters included
+    #[cfg(feature = "gpu")]
+    Gpu,
 }
 
 /// `--device` of the commands that run a trained model.

@@ -2,8 +2,8 @@
 
 use super::{AdapterChoice, GpuError, GpuOptions, block_on};
 use crate::testing::Numbers;
-use crate::{Model, RuntimeError, Session};
-use ptbr_model::{ArchConfig, MemoryTensors, RwkvConfig};
+use crate::{Batch, LoadedAdapter, Model, RuntimeError, Session};
+use ptbr_model::{Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, RwkvConfig};
 use std::sync::Arc;
 
 const OPTIONS: GpuOptions = GpuOptions {
@@ -153,4 +153,133 @@ fn a_driver_that_computes_wrongly_is_found() {
         assert!(model.gpu_name().is_none());
         Session::new(model).prefill(&[1, 2, 3]).unwrap();
     }
+}
+
+/// Low-rank changes of the matrices of a layer, some or all of them.
+fn adapter(model: &Model, seed: u64, rank: usize, targets: &[&str]) -> Adapter {
+    let mut numbers = Numbers::new(seed);
+    let modules = model
+        .config()
+        .tensor_specs()
+        .into_iter()
+        .filter(|spec| spec.shape.len() == 2)
+        .filter(|spec| targets.iter().any(|target| spec.name.contains(target)))
+        .map(|spec| LoraModule {
+            target: spec.name.trim_end_matches(".weight").to_owned(),
+            in_features: spec.shape[1],
+            out_features: spec.shape[0],
+            a: numbers.vector(rank * spec.shape[1], 0.2),
+            b: numbers.vector(rank * spec.shape[0], 0.2),
+        })
+        .collect();
+    Adapter {
+        config: AdapterConfig {
+            rank,
+            alpha: 2.0 * rank as f64,
+            rank_stabilized: false,
+            base_model: None,
+        },
+        model_id: Some(model.model_id().to_owned()),
+        modules,
+    }
+}
+
+const ALL: [&str; 2] = [".att.", ".ffn."];
+
+fn adapters(model: &Model) -> Vec<Arc<LoadedAdapter>> {
+    [
+        (1, 4, &ALL[..]),
+        (2, 8, &["att.key.weight", "ffn.value.weight"]),
+        (3, 1, &["receptance.weight"]),
+        (
+            4,
+            5,
+            &["att.output.weight", "att.value.weight", "ffn.key.weight"],
+        ),
+    ]
+    .map(|(seed, rank, targets)| {
+        model
+            .add_adapter(adapter(model, seed, rank, targets))
+            .unwrap()
+    })
+    .to_vec()
+}
+
+#[test]
+fn sixteen_sessions_with_four_adapters_get_what_each_gets_alone() {
+    let [cpu, gpu] = pair(&|| random_model(257, 96, 2, 160), OPTIONS);
+    let [on_cpu, on_gpu] = [&cpu, &gpu].map(|model| adapters(model));
+    let mut batch = Batch::new(Arc::clone(&gpu));
+    let mut ids = Vec::new();
+    let mut alone = Vec::new();
+    for number in 0..16usize {
+        let text: Vec<u16> = (0..1 + number * number)
+            .map(|i| ((i + number) * 31 % 257) as u16)
+            .collect();
+        // One in five without.
+        let chosen = (number % 5 < 4).then_some(number % 5);
+        let session = |model: &Arc<Model>, own: &[Arc<LoadedAdapter>]| {
+            let mut session = Session::new(Arc::clone(model));
+            session
+                .set_adapter(chosen.map(|index| &own[index]))
+                .unwrap();
+            session
+        };
+        let id = batch.join(session(&gpu, &on_gpu)).unwrap();
+        batch.feed(id, &text).unwrap();
+        ids.push(id);
+        let mut one = session(&gpu, &on_gpu);
+        one.prefill(&text).unwrap();
+        let mut exact = session(&cpu, &on_cpu);
+        exact.prefill(&text).unwrap();
+        alone.push((one, exact));
+    }
+    for token in 0..4u16 {
+        let mut waiting = 16;
+        while waiting > 0 {
+            waiting -= batch.step().unwrap().len();
+        }
+        for (id, (one, exact)) in ids.iter().zip(&mut alone) {
+            let found = batch.session(*id).unwrap().logits().unwrap();
+            let error = worst(found, one.logits().unwrap());
+            assert!(error < 1e-5, "{id:?} after {token}: {error:e} from alone");
+            let error = worst(found, exact.logits().unwrap());
+            assert!(error < 1e-5, "{id:?} after {token}: {error:e} from the CPU");
+            one.decode(token).unwrap();
+            exact.decode(token).unwrap();
+            batch.feed(*id, &[token]).unwrap();
+        }
+    }
+    assert_eq!(gpu.gpu_dispatches(), Some([2 * 7 + 3, 2 * 11 + 3]));
+}
+
+#[test]
+fn an_adapter_is_switched_between_two_tokens_and_back() {
+    let [cpu, gpu] = pair(&|| random_model(257, 96, 2, 160), OPTIONS);
+    let own = adapters(&gpu);
+    let mut session = Session::new(Arc::clone(&gpu));
+    session.prefill(&[1, 2, 3, 4, 5]).unwrap();
+    let state = session.state().unwrap();
+    let never = session.decode(6).unwrap().to_vec();
+    session.set_state(&state).unwrap();
+    session.set_adapter(Some(&own[0])).unwrap();
+    let switched = session.decode(6).unwrap().to_vec();
+    assert!(worst(&switched, &never) > 1e-2);
+    session.set_adapter(None).unwrap();
+    session.set_state(&state).unwrap();
+    assert_eq!(session.decode(6).unwrap(), never);
+    // An adapter of another model.
+    let other = random_model(257, 96, 1, 160);
+    let foreign = other.add_adapter(adapter(&other, 1, 4, &ALL)).unwrap();
+    assert!(session.set_adapter(Some(&foreign)).is_err());
+    // One that the GPU cannot take says so, and the session goes on without.
+    let head = gpu.add_adapter(adapter(&gpu, 1, 4, &["head"])).unwrap();
+    session.set_adapter(Some(&head)).unwrap();
+    let error = session.decode(7).unwrap_err();
+    assert!(matches!(error, RuntimeError::Gpu(GpuError::Adapter { .. })));
+    session.set_adapter(None).unwrap();
+    let mut expected = Session::new(cpu);
+    expected.prefill(&[1, 2, 3, 4, 5, 6]).unwrap();
+    let error = worst(session.decode(7).unwrap(), expected.decode(7).unwrap());
+    assert!(error < 1e-5, "{error:e}");
 }
