@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod gpu;
+pub mod matrix;
 pub mod naive;
 
 use ptbr_kernels::{EMPTY_PP, GRAD_ROWS, NO_STATE, STATE_ROWS, Sequence, WkvDims};
