@@ -4,6 +4,7 @@
 pub mod gpu;
 pub mod matrix;
 pub mod naive;
+pub mod product;
 
 use ptbr_kernels::{EMPTY_PP, GRAD_ROWS, NO_STATE, STATE_ROWS, Sequence, WkvDims};
 
