@@ -75,4 +75,28 @@ pub enum KernelError {
         /// The slot written twice.
         slot: u32,
     },
+    /// An element names something that does not exist.
+    #[error("{kernel}: element {index} of `{buffer}` is {value}; it must be below {limit}")]
+    OutOfRange {
+        /// Kernel that refused.
+        kernel: &'static str,
+        /// Argument name.
+        buffer: &'static str,
+        /// Which element of it.
+        index: usize,
+        /// What it says.
+        value: u32,
+        /// What would be too much.
+        limit: usize,
+    },
+    /// Rows of weights do not divide into groups that share a scale.
+    #[error("{kernel}: rows of {cols} weights do not divide into groups of {group}")]
+    PartialGroup {
+        /// Kernel that refused.
+        kernel: &'static str,
+        /// Elements of a row.
+        cols: usize,
+        /// Elements of a group.
+        group: usize,
+    },
 }

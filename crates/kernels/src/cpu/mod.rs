@@ -1,17 +1,40 @@
 //! The CPU twin of each shader: same file name, same argument order, same buffer layouts.
 //!
-//! Every twin comes twice: `*_plain` is the definition, one channel after the other; the one without suffix is what CPU training
+//! The twins of WKV come twice: `*_plain` is the definition, one channel after the other; the one without suffix is what CPU training
 //! and inference run, vectorised over channels and parallel over (sequence × block of channels). Its result does not depend on
 //! the number of threads nor on how channels fall into blocks: every channel is computed by the same operations in the same order.
+//!
+//! Those of the runtime's GPU engine are definitions only, with sums in f64: the CPU engine has kernels of its own.
 
 mod blocks;
+mod embed;
 mod exp;
+mod layer_norm;
+mod ln_shift;
+mod lora_down;
+mod matmul;
+mod matvec;
+mod project;
+mod rows;
+mod sample;
 mod simd;
+mod token_weight;
 mod wkv_backward;
 mod wkv_forward;
+mod wkv_gated;
 mod wkv_step;
 
+pub use embed::{EmbedParams, embed};
 pub use exp::{exp_f32, sigmoid};
+pub use layer_norm::{LayerNormParams, layer_norm};
+pub use ln_shift::{LnShiftParams, ln_shift};
+pub use lora_down::{LoraDownParams, LoraModule, lora_down};
+pub use matmul::matmul;
+pub use matvec::matvec;
+pub use project::{Outcome, ProjectParams};
+pub use rows::{NO_ADAPTER, Row};
+pub use sample::{NO_TOKEN, SampleParams, SampleSettings, sample};
 pub use wkv_backward::{wkv_backward, wkv_backward_plain};
 pub use wkv_forward::{wkv_forward, wkv_forward_plain};
+pub use wkv_gated::{WkvGatedParams, wkv_gated};
 pub use wkv_step::{wkv_step, wkv_step_plain};

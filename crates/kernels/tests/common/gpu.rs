@@ -1,5 +1,8 @@
 //! Runs a kernel of the table on a wgpu adapter.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use ptbr_kernels::{Access, Kernel};
 
 use super::POISON;
@@ -7,6 +10,8 @@ use super::POISON;
 /// A device on one adapter.
 pub struct Gpu {
     pub name: String,
+    /// Pipelines by kernel and permutation: compiling takes longer than running.
+    pipelines: RefCell<HashMap<(&'static str, &'static str), wgpu::ComputePipeline>>,
     device: wgpu::Device,
     queue: wgpu::Queue,
 }
@@ -27,19 +32,32 @@ fn open(adapter: &wgpu::Adapter) -> Gpu {
     let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
     println!("adapter: {name}");
     // Default limits: what every WebGPU implementation grants is all that a kernel may need.
-    let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()));
+    let required_features = adapter.features() & wgpu::Features::SUBGROUP;
+    if required_features.is_empty() {
+        println!("{name}: no subgroups, so the kernels that need them do not run here");
+    }
+    let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        required_features,
+        ..Default::default()
+    }));
     let (device, queue) = device.unwrap_or_else(|e| panic!("{name}: {e}"));
     Gpu {
         name,
+        pipelines: RefCell::default(),
         device,
         queue,
     }
 }
 
 impl Gpu {
+    /// Whether this device has what the kernel needs beyond the default.
+    pub fn can_run(&self, kernel: &Kernel) -> bool {
+        !kernel.permutation.ends_with("_subgroups")
+            || self.device.features().contains(wgpu::Features::SUBGROUP)
+    }
+
     /// Runs a kernel; `inputs` go to the bindings that it does not write, in order, each of `outputs` (lengths in words) to those
-    /// that it writes, poisoned before. Bindings are slices of one buffer when the kernel declares all of them `read_write`, and
-    /// then no bounds checks are compiled in: the trainer's way.
+    /// that it writes, poisoned before.
     pub fn run(
         &self,
         kernel: &Kernel,
@@ -47,10 +65,6 @@ impl Gpu {
         outputs: &[usize],
         workgroups: [u32; 3],
     ) -> Vec<Vec<f32>> {
-        let shared = kernel
-            .bindings
-            .iter()
-            .all(|b| b.access == Access::ReadWrite);
         let (mut inputs, mut lengths) = (inputs.iter(), outputs.iter());
         let contents: Vec<Vec<u32>> = kernel
             .bindings
@@ -67,6 +81,32 @@ impl Gpu {
             inputs.next().is_none() && lengths.next().is_none(),
             "more arguments than bindings"
         );
+        let contents: Vec<&[u32]> = contents.iter().map(Vec::as_slice).collect();
+        let written = self.run_in_place(kernel, &contents, workgroups);
+        written
+            .into_iter()
+            .map(|words| words.into_iter().map(f32::from_bits).collect())
+            .collect()
+    }
+
+    /// Runs a kernel on the contents of its bindings, in order; what those that it writes hold afterwards. Bindings are slices of one
+    /// buffer when the kernel declares all of them `read_write`, and then no bounds checks are compiled in: the trainer's way.
+    pub fn run_in_place(
+        &self,
+        kernel: &Kernel,
+        contents: &[&[u32]],
+        workgroups: [u32; 3],
+    ) -> Vec<Vec<u32>> {
+        assert_eq!(
+            contents.len(),
+            kernel.bindings.len(),
+            "contents for each binding of {}",
+            kernel.name
+        );
+        let shared = kernel
+            .bindings
+            .iter()
+            .all(|b| b.access == Access::ReadWrite);
 
         // Slices start at multiples of 256 bytes, and what lies between and behind them is poison too.
         let padded = |words: usize| words.div_ceil(64) * 64 + 64;
@@ -152,6 +192,14 @@ impl Gpu {
 
     /// The layout is derived from the shader, as burn does for source kernels.
     fn pipeline(&self, kernel: &Kernel, checked: bool) -> wgpu::ComputePipeline {
+        let mut pipelines = self.pipelines.borrow_mut();
+        let pipeline = pipelines
+            .entry((kernel.name, kernel.permutation))
+            .or_insert_with(|| self.compile(kernel, checked));
+        pipeline.clone()
+    }
+
+    fn compile(&self, kernel: &Kernel, checked: bool) -> wgpu::ComputePipeline {
         let label = Some(kernel.name);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label,
@@ -199,7 +247,7 @@ impl Gpu {
         buffer
     }
 
-    fn read(&self, buffer: &wgpu::Buffer) -> Vec<f32> {
+    fn read(&self, buffer: &wgpu::Buffer) -> Vec<u32> {
         let slice = buffer.slice(..);
         slice.map_async(wgpu::MapMode::Read, |result| result.expect("mapping"));
         self.device

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod gpu;
+pub mod matrix;
 pub mod naive;
+pub mod product;
 
 use ptbr_kernels::{EMPTY_PP, GRAD_ROWS, NO_STATE, STATE_ROWS, Sequence, WkvDims};
 
