@@ -57,7 +57,7 @@ pub use model_id::{ModelIdHasher, model_id};
 pub use model_writer::{
     Calibration, WrittenTensor, model_file_bytes, write_model_file, write_model_file_with,
 };
-pub use plan::{PatternError, QuantizationPlan, matrix_kind};
+pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
 pub use quantize::{QuantizeError, QuantizedMatrix};
 pub use rwkv4::RwkvConfig;

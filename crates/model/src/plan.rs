@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use safetensors::Dtype;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::arch::ArchConfig;
@@ -30,6 +31,33 @@ pub struct PatternError {
     /// The kinds of matrices that there are, separated by commas.
     pub kinds: String,
 }
+
+/// All matrices of one kind, or all vectors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KindSize {
+    /// As [`matrix_kind`] calls it, or `vectors`.
+    pub kind: String,
+    /// The formats that occur.
+    pub formats: Vec<WeightFormat>,
+    /// Elements.
+    pub parameters: u64,
+    /// Bytes of values and scales.
+    pub bytes: u64,
+}
+
+impl KindSize {
+    fn new(kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            formats: Vec::new(),
+            parameters: 0,
+            bytes: 0,
+        }
+    }
+}
+
+/// What [`KindSize`] calls everything that is no matrix.
+const VECTORS: &str = "vectors";
 
 impl QuantizationPlan {
     /// Every matrix in `format`.
@@ -103,15 +131,45 @@ impl QuantizationPlan {
             .unwrap_or(self.format)
     }
 
-    /// Bytes of a model's tensors in a file, without its header; `None` when they do not fit in 64 bits.
-    pub fn num_bytes(&self, config: &ArchConfig) -> Option<u64> {
-        config.tensor_specs().iter().try_fold(0u64, |sum, spec| {
-            let elements = spec.num_elements()?;
-            let format = self.format_of(spec);
-            let scales = format.scale_words(elements).checked_mul(4)?;
-            let bytes = format.value_bytes(elements)?.checked_add(scales)?;
-            sum.checked_add(bytes as u64)
-        })
+    /// Bytes of a model's tensors in a file, without its header; `u64::MAX` when one of them does not fit in this machine's memory.
+    pub fn num_bytes(&self, config: &ArchConfig) -> u64 {
+        let kinds = self.by_kind(config);
+        kinds
+            .iter()
+            .fold(0, |sum, kind| sum.saturating_add(kind.bytes))
+    }
+
+    /// Parameters and bytes of each kind of matrix in the order in which they occur, all vectors last.
+    pub fn by_kind(&self, config: &ArchConfig) -> Vec<KindSize> {
+        let mut kinds: Vec<KindSize> = Vec::new();
+        let mut vectors = KindSize::new(VECTORS);
+        for spec in config.tensor_specs() {
+            let kind = matrix_kind(&spec.name);
+            let size = if !spec.is_matrix() {
+                &mut vectors
+            } else {
+                let known = kinds.iter().position(|size| size.kind == kind);
+                let index = known.unwrap_or_else(|| {
+                    kinds.push(KindSize::new(kind));
+                    kinds.len() - 1
+                });
+                &mut kinds[index]
+            };
+            let format = self.format_of(&spec);
+            if !size.formats.contains(&format) {
+                size.formats.push(format);
+            }
+            let elements = spec.num_elements();
+            let bytes = elements.and_then(|elements| {
+                let scales = format.scale_words(elements).checked_mul(4)?;
+                format.value_bytes(elements)?.checked_add(scales)
+            });
+            let number = |n: Option<usize>| n.map_or(u64::MAX, |n| n as u64);
+            size.parameters = size.parameters.saturating_add(number(elements));
+            size.bytes = size.bytes.saturating_add(number(bytes));
+        }
+        kinds.push(vectors);
+        kinds
     }
 
     /// The tensors of a file that hold the tensor `spec`: its values, and its scales where the format has them. `None` when they do not fit in memory's addresses.
@@ -263,6 +321,26 @@ mod tests {
                 "{format}: {bytes}, {exact}"
             );
         }
+    }
+
+    #[test]
+    fn kinds_are_summed_over_the_layers() {
+        let mut plan = QuantizationPlan::uniform(WeightFormat::Int4);
+        plan.keep(&config(), "blocks.0.ffn", WeightFormat::F16)
+            .unwrap();
+        let kinds = plan.by_kind(&config());
+        assert_eq!(kinds.len(), 10);
+        let kind = |name: &str| kinds.iter().find(|kind| kind.kind == name).unwrap();
+        assert_eq!(kind("emb").parameters, 257 * 96);
+        assert_eq!(kind("att.output").parameters, 12 * 96 * 96);
+        assert_eq!(kind("att.output").bytes, 12 * 96 * 96 * 5 / 8);
+        assert_eq!(
+            kind("ffn.value").formats,
+            [WeightFormat::F16, WeightFormat::Int4]
+        );
+        assert_eq!(kind("vectors").formats, [WeightFormat::F32]);
+        let parameters: u64 = kinds.iter().map(|kind| kind.parameters).sum();
+        assert_eq!(parameters, config().num_parameters());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 
 use crate::model_id::ModelIdHasher;
 use crate::plan::StoredTensor;
-use crate::tensor::{TensorSource, TensorSpec};
+use crate::tensor::TensorSource;
 
 /// Readers of the format refuse longer headers.
 const MAX_HEADER_BYTES: usize = 100_000_000;
@@ -154,7 +154,7 @@ fn too_large(tensor: &StoredTensor) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::MemoryTensors;
+    use crate::tensor::{MemoryTensors, TensorSpec};
 
     fn two() -> MemoryTensors {
         let mut tensors = MemoryTensors::new();
