@@ -23,6 +23,16 @@ pub fn model(path: &Path, device: EngineDevice, ui: &Ui) -> Result<Arc<Model>> {
     Ok(model)
 }
 
+/// Loads a model file that is already in memory; `label` names it in messages.
+///
+/// # Errors
+/// When it is no whole model file.
+pub fn model_in_memory(label: &str, bytes: Vec<u8>, device: EngineDevice) -> Result<Arc<Model>> {
+    Ok(match device {
+        EngineDevice::Auto | EngineDevice::Cpu => Model::from_bytes(label, bytes)?,
+    })
+}
+
 /// Loads a model with the tokenizer of a file: for models that carry none.
 ///
 /// # Errors
