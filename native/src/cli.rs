@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    clean_corpus, evaluate, generate, info, logits, process_wiki, test_model, tokenize,
+    clean_corpus, evaluate, generate, info, logits, process_wiki, quantize, test_model, tokenize,
     train_tokenizer,
 };
 #[cfg(feature = "train")]
@@ -51,6 +51,7 @@ pub enum Command {
     #[cfg(feature = "train")]
     Resume(resume::Args),
     Evaluate(evaluate::Args),
+    Quantize(quantize::Args),
     Generate(generate::Args),
     TestModel(test_model::Args),
     Logits(logits::Args),
@@ -77,6 +78,7 @@ impl Command {
             #[cfg(feature = "train")]
             Self::Resume(args) => resume::run(&args),
             Self::Evaluate(args) => evaluate::run(&args),
+            Self::Quantize(args) => quantize::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::TestModel(args) => test_model::run(&args),
             Self::Logits(args) => logits::run(&args),

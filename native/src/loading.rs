@@ -20,34 +20,48 @@ use crate::ui::Ui;
 pub fn model(path: &Path, device: EngineDevice, ui: &Ui) -> Result<Arc<Model>> {
     let model = Model::load(path)?;
     report_skipped(model.skipped(), ui);
-    choose_device(&model, device, ui)?;
+    choose_device(&model, device, &|line| ui.note(line))?;
     Ok(model)
 }
 
 /// Brings the model to where it is to run. `auto` takes a hardware GPU and says so when that does not work; it needs none.
 #[cfg(feature = "gpu")]
-fn choose_device(model: &Model, device: EngineDevice, ui: &Ui) -> Result<()> {
+fn choose_device(model: &Model, device: EngineDevice, say: &dyn Fn(String)) -> Result<()> {
     match device {
         EngineDevice::Cpu => {}
         EngineDevice::Gpu => model.use_gpu(AdapterChoice::Any)?,
         EngineDevice::Auto => match model.use_gpu(AdapterChoice::Hardware) {
             Ok(())
             | Err(RuntimeError::Gpu(GpuError::NoAdapter | GpuError::OnlySoftware { .. })) => {}
-            Err(error) => ui.note(format!("warning: going on with the CPU: {error}")),
+            Err(error) => say(format!("warning: going on with the CPU: {error}")),
         },
     }
     if let Some(name) = model.gpu_name() {
-        ui.note(format!("running on {name}"));
+        say(format!("running on {name}"));
     }
     Ok(())
 }
 
 /// There is only the CPU.
 #[cfg(not(feature = "gpu"))]
-fn choose_device(_model: &Model, device: EngineDevice, _ui: &Ui) -> Result<()> {
+fn choose_device(_model: &Model, device: EngineDevice, _say: &dyn Fn(String)) -> Result<()> {
     match device {
         EngineDevice::Auto | EngineDevice::Cpu => Ok(()),
     }
+}
+
+/// Loads a model file that is already in memory and says nothing; `label` names it in messages.
+///
+/// # Errors
+/// When it is no whole model file.
+pub fn model_in_memory(
+    label: &str,
+    bytes: Vec<u8>,
+    device: EngineDevice,
+) -> Result<Arc<Model>> {
+    let model = Model::from_bytes(label, bytes)?;
+    choose_device(&model, device, &|_| ())?;
+    Ok(model)
 }
 
 /// Loads a model with the tokenizer of a file: for models that carry none.
@@ -64,7 +78,7 @@ pub fn model_with_tokenizer(
     let sha256 = given.sha256();
     let model = Model::load_with_tokenizer(path, given)?;
     report_skipped(model.skipped(), ui);
-    choose_device(&model, device, ui)?;
+    choose_device(&model, device, &|line| ui.note(line))?;
     let own = ptbr_model::ModelSource::open(path)?;
     if let Some(json) = own.tokenizer_json()
         && BpeTokenizer::from_json(json.as_bytes())?.sha256() != sha256

@@ -81,6 +81,22 @@ impl ArchConfig {
             Self::Rwkv4(config) => config.tensor_specs(),
         }
     }
+
+    /// How many tensors there are, without listing them.
+    pub fn num_tensors(&self) -> usize {
+        match self {
+            Self::Rwkv4(config) => config.num_tensors(),
+        }
+    }
+
+    /// Names of the matrices: the tensors that have a number format in a model file.
+    pub fn matrix_names(&self) -> Vec<String> {
+        let matrices = self
+            .tensor_specs()
+            .into_iter()
+            .filter(TensorSpec::is_matrix);
+        matrices.map(|spec| spec.name).collect()
+    }
 }
 
 #[cfg(test)]

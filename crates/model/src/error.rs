@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
+use crate::format::WeightFormat;
+use crate::quantize::QuantizeError;
 
 /// A configuration, a preset name or a hyper-parameter that cannot be used.
 #[derive(Debug, Error)]
@@ -122,7 +124,19 @@ pub enum TensorError {
         /// Number format in the file.
         found: String,
         /// Number format asked for.
-        expected: &'static str,
+        expected: String,
+    },
+    /// f32 numbers of a matrix that is stored in another format.
+    #[error(
+        "{file}: the matrix `{name}` is stored as {format}, and f32 numbers are needed here; use the f32 model that the file was made from"
+    )]
+    Quantized {
+        /// The file.
+        file: String,
+        /// The matrix.
+        name: String,
+        /// What it is stored as.
+        format: WeightFormat,
     },
     /// A weight is NaN or infinite.
     #[error(
@@ -181,6 +195,16 @@ pub enum ModelError {
         expected: String,
         /// Id of the tensors.
         found: String,
+    },
+    /// A matrix cannot be rounded into the format asked for.
+    #[error("the matrix `{name}` cannot be written as {format}: {source}")]
+    Quantize {
+        /// The matrix.
+        name: String,
+        /// The format.
+        format: WeightFormat,
+        /// Why not.
+        source: QuantizeError,
     },
     /// The configuration is unusable.
     #[error("{file}: {source}")]

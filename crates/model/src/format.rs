@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | `f32` | f32 | | `v` |
 //! | `f16` | f16 | | `v` |
-//! | `int8` | i8, four to a u32 | f16 a group, two to a u32 | `scale · v`, v from -127 to 127 |
+//! | `int8` | i8, four to a u32 | f16 a group, two to a u32 | `scale · v`, v from -127 to 127 (-128 is read as what it says and never written) |
 //! | `fp8` | E4M3, four to a u32 | f16 a group, two to a u32 | `scale · v` |
 //! | `int4` | u4, eight to a u32 | f16 scale (low half) and f16 minimum of a group in a u32 | `scale · v + minimum` |
 //!

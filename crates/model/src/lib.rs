@@ -8,6 +8,7 @@
 //! | weights in memory or on a GPU | a checkpoint | [`save_checkpoint`] |
 //! | a training output folder | its newest undamaged checkpoint | [`find_checkpoint`] |
 //! | whatever the user calls "the model" | weights, configuration, tokenizer | [`ModelSource::open`] |
+//! | f32 weights | a smaller model file | [`QuantizationPlan`], [`write_model_file_with`] |
 #![deny(missing_docs)]
 
 #[cfg(target_endian = "big")]
@@ -19,11 +20,15 @@ mod checkpoint;
 mod digest;
 mod error;
 mod exact_float;
+mod finite;
 mod format;
 mod memory;
 mod model_file;
 mod model_id;
+mod model_writer;
+mod plan;
 mod presets;
+mod quantize;
 mod rwkv4;
 mod safetensors_writer;
 mod source;
@@ -47,9 +52,14 @@ pub use digest::{hex, sha256, short_hex};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_and_minimum};
 pub use memory::{MemoryEstimate, Placement, Precision};
-pub use model_file::{ModelFileInfo, write_model_file};
+pub use model_file::ModelFileInfo;
 pub use model_id::{ModelIdHasher, model_id};
+pub use model_writer::{
+    Calibration, WrittenTensor, model_file_bytes, write_model_file, write_model_file_with,
+};
+pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
+pub use quantize::{QuantizeError, QuantizedMatrix};
 pub use rwkv4::RwkvConfig;
 pub use safetensors_writer::write_safetensors;
 pub use source::ModelSource;

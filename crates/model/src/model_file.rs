@@ -1,15 +1,14 @@
 //! A model as one file: tensors, and one JSON document with everything else in the metadata.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::arch::ArchConfig;
 use crate::digest::is_sha256_hex;
 use crate::error::ModelError;
-use crate::safetensors_writer::write_safetensors;
-use crate::storage::{DiskStorage, replace_file};
-use crate::tensor::TensorSource;
+use crate::format::WeightFormat;
+use crate::plan::QuantizationPlan;
 use crate::tensor_file::TensorFile;
 
 /// Key of the document in the safetensors metadata.
@@ -17,9 +16,13 @@ pub(crate) const DOCUMENT_KEY: &str = "ptbr-slm";
 
 /// The document in a model file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModelFileInfo {
-    /// Number format of the weights.
-    pub format: String,
+    /// Number format of the matrices; vectors are f32.
+    pub format: WeightFormat,
+    /// Matrices of another format, by official name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exceptions: BTreeMap<String, WeightFormat>,
     /// The model's configuration.
     pub config: ArchConfig,
     /// `tokenizer.json`, where there is one.
@@ -31,12 +34,29 @@ pub struct ModelFileInfo {
 impl ModelFileInfo {
     /// The document of an f32 model.
     pub fn f32(config: ArchConfig, tokenizer: Option<String>, model_id: String) -> Self {
+        let plan = QuantizationPlan::uniform(WeightFormat::F32);
+        Self::quantized(&plan, config, tokenizer, model_id)
+    }
+
+    /// The document of a model whose matrices have the formats of `plan`.
+    pub fn quantized(
+        plan: &QuantizationPlan,
+        config: ArchConfig,
+        tokenizer: Option<String>,
+        model_id: String,
+    ) -> Self {
         Self {
-            format: "f32".to_owned(),
+            format: plan.format(),
+            exceptions: plan.exceptions().clone(),
             config,
             tokenizer,
             model_id,
         }
+    }
+
+    /// The formats of the matrices.
+    pub fn plan(&self) -> QuantizationPlan {
+        QuantizationPlan::new(self.format, self.exceptions.clone())
     }
 
     /// Reads and validates the document of `file`.
@@ -64,24 +84,21 @@ impl ModelFileInfo {
         if !is_sha256_hex(&info.model_id) {
             return Err(not_a_model("its model id is not a SHA-256".to_owned()));
         }
+        // Before anything is listed for the sizes that the document claims. Quantized matrices have tensors for their scales as well.
+        let (claimed, found) = (info.config.num_tensors(), file.num_tensors());
+        if claimed > found {
+            return Err(not_a_model(format!(
+                "its configuration asks for {claimed} tensors, and the file holds {found}"
+            )));
+        }
+        if !info.exceptions.is_empty() {
+            let matrices = info.config.matrix_names();
+            if let Some(name) = info.exceptions.keys().find(|name| !matrices.contains(name)) {
+                return Err(not_a_model(format!(
+                    "its document gives a format to `{name}`, which is no matrix of the model"
+                )));
+            }
+        }
         Ok(info)
     }
-}
-
-/// Writes an f32 model file atomically. `model` lists [`ArchConfig::tensor_specs`] in that order.
-pub fn write_model_file(
-    path: &Path,
-    info: &ModelFileInfo,
-    model: &dyn TensorSource,
-) -> Result<(), ModelError> {
-    let io = |source| ModelError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let document = serde_json::to_string(info).map_err(|error| io(error.into()))?;
-    let metadata = [("format", "pt"), (DOCUMENT_KEY, document.as_str())];
-    replace_file(&DiskStorage, path, &mut |out| {
-        write_safetensors(model, &metadata, out, None).map(drop)
-    })
-    .map_err(io)
 }

@@ -159,9 +159,14 @@ impl RwkvConfig {
         MemoryEstimate::of(self, step, precision, placement)
     }
 
+    /// Number of tensors: `18·n_layers + 6`.
+    pub fn num_tensors(&self) -> usize {
+        self.n_layers.saturating_mul(18).saturating_add(6)
+    }
+
     /// Every tensor in canonical order, with the official RWKV-4 names and shapes (linear weights are `[out, in]`): the order of tensors in files and in the model id.
     ///
-    /// Call [`validate`](Self::validate) first on a configuration that came from a file: the list has `18·n_layers + 6` entries.
+    /// Call [`validate`](Self::validate) first on a configuration that came from a file: the list has [`num_tensors`](Self::num_tensors) entries.
     pub fn tensor_specs(&self) -> Vec<TensorSpec> {
         let (v, c, f) = (self.vocab_size, self.d_model, self.d_ffn);
         let mut specs = vec![TensorSpec::new("emb.weight", [v, c])];
@@ -250,7 +255,8 @@ mod tests {
 
     #[test]
     fn canonical_order_is_the_official_one() {
-        let specs = RwkvConfig::new(64, 32, 2, 16).tensor_specs();
+        let config = RwkvConfig::new(64, 32, 2, 16);
+        let specs = config.tensor_specs();
         let names: Vec<&str> = specs.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(
             names[..5],
@@ -267,6 +273,8 @@ mod tests {
             ["ln_out.weight", "ln_out.bias", "head.weight"]
         );
         assert_eq!(names.len(), 18 * 2 + 6);
+        assert_eq!(names.len(), config.num_tensors());
+        assert_eq!(names.len(), config.num_tensors());
         assert!(
             !names.contains(&"blocks.1.ln0.weight"),
             "only the first block norms the embedding"

@@ -6,10 +6,14 @@
 use std::io::{self, BufWriter, Write};
 
 use crate::model_id::ModelIdHasher;
-use crate::tensor::{TensorSource, TensorSpec};
+use crate::plan::StoredTensor;
+use crate::tensor::TensorSource;
 
 /// Readers of the format refuse longer headers.
 const MAX_HEADER_BYTES: usize = 100_000_000;
+
+/// Takes the bytes of a tensor's data, piece after piece.
+pub(crate) type ByteSink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// Writes every tensor of `source` as f32 with `metadata` (`__metadata__`, in the given order) and returns the number of bytes. `hasher`, when given, sees the tensors as they pass.
 ///
@@ -21,32 +25,50 @@ pub fn write_safetensors(
     mut hasher: Option<&mut ModelIdHasher>,
 ) -> io::Result<u64> {
     let specs = source.specs();
-    let header = header(&specs, metadata)?;
+    let tensors: Vec<StoredTensor> = specs.iter().map(StoredTensor::f32).collect();
+    write_tensors(&tensors, metadata, out, &mut |index, sink| {
+        let spec = &specs[index];
+        if let Some(hasher) = hasher.as_deref_mut() {
+            hasher.begin(spec);
+        }
+        source.write_f32(&spec.name, &mut |piece| {
+            sink(bytemuck::cast_slice(piece))?;
+            if let Some(hasher) = hasher.as_deref_mut() {
+                hasher.elements(piece);
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Writes `tensors` with `metadata` and returns the number of bytes. `content(index, sink)` is called for each tensor in order and passes the bytes of its data to the sink; a number of
+/// bytes that is not the tensor's is an error.
+pub(crate) fn write_tensors(
+    tensors: &[StoredTensor],
+    metadata: &[(&str, &str)],
+    out: &mut dyn Write,
+    content: &mut dyn FnMut(usize, &mut ByteSink<'_>) -> io::Result<()>,
+) -> io::Result<u64> {
+    let header = header(tensors, metadata)?;
     // Sources may give one row at a time; the buffer joins them into writes worth a system call.
     let mut out = BufWriter::with_capacity(1 << 20, out);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     let mut total = 8 + header.len() as u64;
-    for spec in &specs {
-        if let Some(hasher) = hasher.as_deref_mut() {
-            hasher.begin(spec);
-        }
-        let expected = spec.num_elements().ok_or_else(|| too_large(spec))?;
+    for (index, tensor) in tensors.iter().enumerate() {
+        let expected = tensor.num_bytes().ok_or_else(|| too_large(tensor))?;
         let mut written = 0usize;
-        source.write_f32(&spec.name, &mut |piece| {
+        content(index, &mut |piece| {
             written = written.saturating_add(piece.len());
             if written > expected {
-                return Err(wrong_count(spec, written));
+                return Err(wrong_count(tensor, written));
             }
-            if let Some(hasher) = hasher.as_deref_mut() {
-                hasher.elements(piece);
-            }
-            out.write_all(bytemuck::cast_slice(piece))
+            out.write_all(piece)
         })?;
         if written != expected {
-            return Err(wrong_count(spec, written));
+            return Err(wrong_count(tensor, written));
         }
-        total += 4 * written as u64;
+        total += written as u64;
     }
     out.flush()?;
     Ok(total)
@@ -62,7 +84,7 @@ pub(crate) fn safetensors_len(source: &dyn TensorSource) -> Option<u64> {
     })
 }
 
-fn header(specs: &[TensorSpec], metadata: &[(&str, &str)]) -> io::Result<String> {
+fn header(tensors: &[StoredTensor], metadata: &[(&str, &str)]) -> io::Result<String> {
     let mut json = String::from("{");
     if !metadata.is_empty() {
         json.push_str("\"__metadata__\":{");
@@ -77,16 +99,17 @@ fn header(specs: &[TensorSpec], metadata: &[(&str, &str)]) -> io::Result<String>
         json.push_str("},");
     }
     let mut offset = 0usize;
-    for (i, spec) in specs.iter().enumerate() {
-        let end = spec
+    for (i, tensor) in tensors.iter().enumerate() {
+        let end = tensor
             .num_bytes()
             .and_then(|bytes| offset.checked_add(bytes))
-            .ok_or_else(|| too_large(spec))?;
+            .ok_or_else(|| too_large(tensor))?;
         let comma = if i == 0 { "" } else { "," };
-        let shape = serde_json::to_string(&spec.shape)?;
+        let name = serde_json::to_string(&tensor.name)?;
+        let dtype = serde_json::to_string(&tensor.dtype)?;
+        let shape = serde_json::to_string(&tensor.shape)?;
         json.push_str(&format!(
-            "{comma}{}:{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}",
-            serde_json::to_string(&spec.name)?
+            "{comma}{name}:{{\"dtype\":{dtype},\"shape\":{shape},\"data_offsets\":[{offset},{end}]}}"
         ));
         offset = end;
     }
@@ -106,22 +129,24 @@ fn header(specs: &[TensorSpec], metadata: &[(&str, &str)]) -> io::Result<String>
     Ok(json)
 }
 
-fn wrong_count(spec: &TensorSpec, written: usize) -> io::Error {
+fn wrong_count(tensor: &StoredTensor, bytes: usize) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!(
-            "the tensor `{}` of shape {:?} was given {written} elements",
-            spec.name, spec.shape
+            "the tensor `{}` of shape {:?} was given {} elements",
+            tensor.name,
+            tensor.shape,
+            bytes / tensor.element_bytes()
         ),
     )
 }
 
-fn too_large(spec: &TensorSpec) -> io::Error {
+fn too_large(tensor: &StoredTensor) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
         format!(
             "the tensor `{}` of shape {:?} does not fit in memory",
-            spec.name, spec.shape
+            tensor.name, tensor.shape
         ),
     )
 }
@@ -129,7 +154,7 @@ fn too_large(spec: &TensorSpec) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::MemoryTensors;
+    use crate::tensor::{MemoryTensors, TensorSpec};
 
     fn two() -> MemoryTensors {
         let mut tensors = MemoryTensors::new();
@@ -175,6 +200,32 @@ mod tests {
             "\u{1F989}"
         );
         assert!(bytes.len() as u64 <= safetensors_len(&two()).unwrap());
+    }
+
+    #[test]
+    fn every_number_format_has_its_bytes() {
+        use safetensors::Dtype;
+        let tensor = |name: &str, dtype| StoredTensor {
+            name: name.to_owned(),
+            dtype,
+            shape: vec![2],
+        };
+        let tensors = [tensor("h", Dtype::F16), tensor("w", Dtype::U32)];
+        let mut out = Vec::new();
+        let write = |index: usize, sink: &mut ByteSink<'_>| {
+            sink(&[1, 2, 3, 4, 5, 6, 7, 8][..4 + 4 * index])
+        };
+        write_tensors(&tensors, &[], &mut out, &mut { write }).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&out).unwrap();
+        let read = file.tensor("h").unwrap();
+        assert_eq!((read.dtype(), read.data()), (Dtype::F16, &[1, 2, 3, 4][..]));
+        let read = file.tensor("w").unwrap();
+        assert_eq!((read.dtype(), read.data().len()), (Dtype::U32, 8));
+        let short = write_tensors(&tensors[1..], &[], &mut io::sink(), &mut { write });
+        assert_eq!(
+            short.unwrap_err().to_string(),
+            "the tensor `w` of shape [2] was given 1 elements"
+        );
     }
 
     #[test]

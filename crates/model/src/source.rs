@@ -8,8 +8,10 @@ use crate::checkpoint::{
     Checkpoint, MANIFEST_FILE, SkippedCheckpoint, Verify, find_checkpoint, open_checkpoint_with,
 };
 use crate::error::{ModelError, TensorError};
+use crate::format::{MatrixData, WeightFormat};
 use crate::model_file::ModelFileInfo;
 use crate::model_id::model_id;
+use crate::plan::QuantizationPlan;
 use crate::tensor_file::TensorFile;
 
 /// A model opened for reading: every tensor of the configuration is there, has its shape and is finite.
@@ -17,6 +19,7 @@ use crate::tensor_file::TensorFile;
 pub struct ModelSource {
     path: PathBuf,
     config: ArchConfig,
+    plan: QuantizationPlan,
     tokenizer_json: Option<String>,
     model_id: String,
     tensors: TensorFile,
@@ -48,36 +51,30 @@ impl ModelSource {
         Self::from_tensors(TensorFile::from_bytes(label, bytes)?)
     }
 
-    fn from_tensors(tensors: TensorFile) -> Result<Self, ModelError> {
+    fn from_tensors(mut tensors: TensorFile) -> Result<Self, ModelError> {
         let info = ModelFileInfo::read(&tensors)?;
-        if info.format != "f32" {
-            let reason = format!(
-                "weights in the format \"{}\" are not known here",
-                info.format
-            );
-            return Err(ModelError::NotAModel {
-                path: tensors.label().into(),
-                reason,
-            });
-        }
-        let specs = info.config.tensor_specs();
-        tensors.check_layout(&specs)?;
+        let (specs, plan) = (info.config.tensor_specs(), info.plan());
+        tensors.check_model(&specs, &plan)?;
         tensors.check_finite()?;
         let path = PathBuf::from(tensors.label());
-        let found = model_id(&tensors.in_order(&specs)).map_err(|source| ModelError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        if found != info.model_id {
-            return Err(ModelError::ModelId {
-                file: tensors.label().to_owned(),
-                expected: info.model_id,
-                found,
-            });
+        // The id is that of the f32 weights: from rounded ones it cannot be computed again.
+        if plan == QuantizationPlan::uniform(WeightFormat::F32) {
+            let found = model_id(&tensors.in_order(&specs)).map_err(|source| ModelError::Io {
+                path: path.clone(),
+                source,
+            })?;
+            if found != info.model_id {
+                return Err(ModelError::ModelId {
+                    file: tensors.label().to_owned(),
+                    expected: info.model_id,
+                    found,
+                });
+            }
         }
         Ok(Self {
             path,
             config: info.config,
+            plan,
             tokenizer_json: info.tokenizer,
             model_id: info.model_id,
             tensors,
@@ -89,6 +86,7 @@ impl ModelSource {
         Self {
             path: checkpoint.path,
             config: checkpoint.config,
+            plan: QuantizationPlan::uniform(WeightFormat::F32),
             tokenizer_json: checkpoint.tokenizer_json,
             model_id: checkpoint.model_id,
             tensors: checkpoint.model,
@@ -106,6 +104,11 @@ impl ModelSource {
         &self.config
     }
 
+    /// The number formats of its matrices.
+    pub fn plan(&self) -> &QuantizationPlan {
+        &self.plan
+    }
+
     /// `tokenizer.json`, where the model carries one.
     pub fn tokenizer_json(&self) -> Option<&str> {
         self.tokenizer_json.as_deref()
@@ -116,9 +119,14 @@ impl ModelSource {
         &self.model_id
     }
 
-    /// The elements of a tensor by its official name, row-major.
+    /// The elements of a tensor by its official name, row-major. Quantized matrices have none in f32: see [`matrix`](Self::matrix).
     pub fn tensor(&self, name: &str) -> Result<&[f32], TensorError> {
         self.tensors.tensor(name)
+    }
+
+    /// A matrix by its official name, in its number format.
+    pub fn matrix(&self, name: &str) -> Result<MatrixData<'_>, TensorError> {
+        self.tensors.matrix(name)
     }
 
     /// All tensors.

@@ -27,6 +27,11 @@ impl TensorSpec {
             .try_fold(1usize, |product, dim| product.checked_mul(*dim))
     }
 
+    /// Whether it is a matrix, which has a number format in a model file. Everything else stays f32.
+    pub fn is_matrix(&self) -> bool {
+        self.shape.len() == 2
+    }
+
     /// Bytes as f32; `None` when they do not fit in memory's addresses.
     pub fn num_bytes(&self) -> Option<usize> {
         self.num_elements()?.checked_mul(4)

@@ -8,18 +8,22 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::TensorError;
-use crate::format::MatrixData;
+use crate::finite::{first_nan_e4m3, first_not_finite_f16, first_not_finite_f32};
+use crate::format::{MatrixData, WeightFormat};
+use crate::plan::{QuantizationPlan, SCALES, StoredTensor, scales_name};
 use crate::tensor::{TensorSource, TensorSpec};
 
-/// A checked safetensors file. Tensors are not copied, except f32 tensors at an address that is not a multiple of 4.
+/// A checked safetensors file. Tensors are not copied, except those at an address that is not a multiple of their element's size.
 #[derive(Debug)]
 pub struct TensorFile {
     label: String,
     bytes: Bytes,
     entries: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
-    /// Aligned copies of the f32 tensors that are not aligned in the file; files written here have none.
-    realigned: BTreeMap<String, Vec<f32>>,
+    /// Aligned copies of the tensors that are not aligned in the file; files written here have none.
+    realigned: BTreeMap<String, Vec<u32>>,
+    /// Matrices that are quantized, once [`TensorFile::check_model`] has found them as they should be.
+    quantized: BTreeMap<String, WeightFormat>,
 }
 
 #[derive(Debug)]
@@ -108,8 +112,15 @@ impl TensorFile {
         let mut realigned = BTreeMap::new();
         for (name, entry) in &entries {
             let data = &slice[entry.start..entry.end];
-            if entry.dtype == Dtype::F32 && bytemuck::try_cast_slice::<u8, f32>(data).is_err() {
-                realigned.insert(name.clone(), bytemuck::pod_collect_to_vec(data));
+            let alignment = match entry.dtype {
+                Dtype::F32 | Dtype::U32 => 4,
+                Dtype::F16 => 2,
+                _ => continue,
+            };
+            if !data.as_ptr().addr().is_multiple_of(alignment) {
+                let mut copy = vec![0u32; data.len().div_ceil(4)];
+                bytemuck::cast_slice_mut(&mut copy)[..data.len()].copy_from_slice(data);
+                realigned.insert(name.clone(), copy);
             }
         }
         Ok(Self {
@@ -118,6 +129,7 @@ impl TensorFile {
             entries,
             metadata,
             realigned,
+            quantized: BTreeMap::new(),
         })
     }
 
@@ -134,6 +146,11 @@ impl TensorFile {
     /// A value of the header's `__metadata__`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Number of tensors.
+    pub fn num_tensors(&self) -> usize {
+        self.entries.len()
     }
 
     /// Names of the tensors, sorted.
@@ -159,55 +176,91 @@ impl TensorFile {
 
     /// The elements of an f32 tensor, row-major.
     pub fn tensor(&self, name: &str) -> Result<&[f32], TensorError> {
-        let entry = self.entry(name)?;
-        if entry.dtype != Dtype::F32 {
-            return Err(TensorError::Dtype {
+        if let Some(&format) = self.quantized.get(name) {
+            return Err(TensorError::Quantized {
                 file: self.label.clone(),
                 name: name.to_owned(),
-                found: format!("{:?}", entry.dtype),
-                expected: "F32",
+                format,
             });
         }
-        if let Some(copy) = self.realigned.get(name) {
-            return Ok(copy);
-        }
-        let data = &self.bytes.as_slice()[entry.start..entry.end];
-        bytemuck::try_cast_slice(data).map_err(|error| TensorError::Format {
-            file: self.label.clone(),
-            message: error.to_string(),
-        })
+        self.elements(name, Dtype::F32)
     }
 
-    /// A matrix by its official name, in whatever number format it has.
+    /// A matrix by its official name, in whatever number format it has. Quantized ones are known once the whole file has been checked against its configuration, as
+    /// [`ModelSource`](crate::ModelSource) does.
     pub fn matrix(&self, name: &str) -> Result<MatrixData<'_>, TensorError> {
-        Ok(MatrixData::F32(self.tensor(name)?))
+        let words = |name: &str| self.elements(name, Dtype::U32);
+        Ok(match self.quantized.get(name) {
+            None | Some(WeightFormat::F32) => MatrixData::F32(self.tensor(name)?),
+            Some(WeightFormat::F16) => MatrixData::F16(self.elements(name, Dtype::F16)?),
+            Some(format) => {
+                let (values, scales) = (words(name)?, words(&scales_name(name))?);
+                match format {
+                    WeightFormat::Int4 => MatrixData::Int4 { values, scales },
+                    WeightFormat::Fp8 => MatrixData::Fp8 { values, scales },
+                    _ => MatrixData::Int8 { values, scales },
+                }
+            }
+        })
     }
 
     /// Checks that the file holds exactly `specs`, each f32 and of its shape.
     pub fn check_layout(&self, specs: &[TensorSpec]) -> Result<(), TensorError> {
-        let file = || self.label.clone();
+        let tensors: Vec<StoredTensor> = specs.iter().map(StoredTensor::f32).collect();
+        self.check_tensors(&tensors)
+    }
+
+    /// Checks that the file holds exactly the tensors of a model whose matrices have the formats of `plan`; from then on [`matrix`](Self::matrix) knows them.
+    pub(crate) fn check_model(
+        &mut self,
+        specs: &[TensorSpec],
+        plan: &QuantizationPlan,
+    ) -> Result<(), TensorError> {
+        let mut tensors = Vec::new();
         for spec in specs {
-            let entry = self.entry(&spec.name)?;
-            if entry.dtype != Dtype::F32 {
+            let (values, scales) = plan.stored(spec).ok_or_else(|| TensorError::Format {
+                file: self.label.clone(),
+                message: format!(
+                    "the tensor `{}` of shape {:?} does not fit in memory",
+                    spec.name, spec.shape
+                ),
+            })?;
+            tensors.push(values);
+            tensors.extend(scales);
+        }
+        self.check_tensors(&tensors)?;
+        self.quantized = specs
+            .iter()
+            .map(|spec| (spec.name.clone(), plan.format_of(spec)))
+            .filter(|(_, format)| *format != WeightFormat::F32)
+            .collect();
+        Ok(())
+    }
+
+    fn check_tensors(&self, tensors: &[StoredTensor]) -> Result<(), TensorError> {
+        let file = || self.label.clone();
+        for tensor in tensors {
+            let entry = self.entry(&tensor.name)?;
+            if entry.dtype != tensor.dtype {
                 return Err(TensorError::Dtype {
                     file: file(),
-                    name: spec.name.clone(),
+                    name: tensor.name.clone(),
                     found: format!("{:?}", entry.dtype),
-                    expected: "F32",
+                    expected: format!("{:?}", tensor.dtype),
                 });
             }
-            if entry.shape != spec.shape {
+            if entry.shape != tensor.shape {
                 return Err(TensorError::Shape {
                     file: file(),
-                    name: spec.name.clone(),
+                    name: tensor.name.clone(),
                     found: entry.shape.clone(),
-                    expected: spec.shape.clone(),
+                    expected: tensor.shape.clone(),
                 });
             }
         }
-        if self.entries.len() != specs.len() {
+        if self.entries.len() != tensors.len() {
             let known: std::collections::BTreeSet<&str> =
-                specs.iter().map(|spec| spec.name.as_str()).collect();
+                tensors.iter().map(|tensor| tensor.name.as_str()).collect();
             if let Some(name) = self.names().find(|name| !known.contains(name)) {
                 return Err(TensorError::Unexpected {
                     file: file(),
@@ -218,20 +271,39 @@ impl TensorFile {
         Ok(())
     }
 
-    /// Checks that no f32 element is NaN or infinite, by exponent bits.
+    /// Checks that no number is NaN or infinite, by its bits. Any bits of an int8 or int4 value are a number: of those matrices the scales alone are read.
     pub fn check_finite(&self) -> Result<(), TensorError> {
         for (name, entry) in &self.entries {
-            if entry.dtype != Dtype::F32 {
-                continue;
-            }
-            let values = self.tensor(name)?;
-            if let Some(index) = first_not_finite(values) {
-                return Err(TensorError::NotFinite {
+            let bad = |index: Option<usize>, value: &dyn Fn(usize) -> f32| match index {
+                None => Ok(()),
+                Some(index) => Err(TensorError::NotFinite {
                     file: self.label.clone(),
                     name: name.clone(),
                     index,
-                    value: values[index],
-                });
+                    value: value(index),
+                }),
+            };
+            let half = |bits: &[u16]| {
+                bad(first_not_finite_f16(bits), &|index| {
+                    half::f16::from_bits(bits[index]).to_f32()
+                })
+            };
+            match entry.dtype {
+                Dtype::F32 => {
+                    let values = self.elements::<f32>(name, Dtype::F32)?;
+                    bad(first_not_finite_f32(values), &|index| values[index])?;
+                }
+                Dtype::F16 => half(self.elements(name, Dtype::F16)?)?,
+                _ if self.quantized.get(name) == Some(&WeightFormat::Fp8) => {
+                    bad(first_nan_e4m3(self.raw(name)?), &|_| f32::NAN)?;
+                }
+                _ => {
+                    let matrix = name.strip_suffix(SCALES);
+                    if matrix.is_some_and(|matrix| self.quantized.contains_key(matrix)) {
+                        let words: &[u32] = self.elements(name, Dtype::U32)?;
+                        half(bytemuck::cast_slice(words))?;
+                    }
+                }
             }
         }
         Ok(())
@@ -240,6 +312,27 @@ impl TensorFile {
     /// The tensors `specs` of this file as a source, in that order.
     pub fn in_order<'a>(&'a self, specs: &'a [TensorSpec]) -> impl TensorSource + 'a {
         Ordered { file: self, specs }
+    }
+
+    /// The elements of a tensor of the number format `dtype`, whose elements are `T`.
+    fn elements<T: bytemuck::Pod>(&self, name: &str, dtype: Dtype) -> Result<&[T], TensorError> {
+        let entry = self.entry(name)?;
+        if entry.dtype != dtype {
+            return Err(TensorError::Dtype {
+                file: self.label.clone(),
+                name: name.to_owned(),
+                found: format!("{:?}", entry.dtype),
+                expected: format!("{dtype:?}"),
+            });
+        }
+        let data = match self.realigned.get(name) {
+            Some(copy) => &bytemuck::cast_slice(copy)[..entry.end - entry.start],
+            None => &self.bytes.as_slice()[entry.start..entry.end],
+        };
+        bytemuck::try_cast_slice(data).map_err(|error| TensorError::Format {
+            file: self.label.clone(),
+            message: error.to_string(),
+        })
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, TensorError> {
@@ -271,21 +364,6 @@ impl TensorSource for Ordered<'_> {
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
         )
     }
-}
-
-/// Index of the first element whose exponent bits are all set. Blocks keep the search free of branches, which the compiler turns into vector code.
-fn first_not_finite(values: &[f32]) -> Option<usize> {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let bad = |value: &f32| value.to_bits() & EXPONENT == EXPONENT;
-    let block = 4096;
-    let start = values
-        .chunks(block)
-        .position(|chunk| chunk.iter().fold(false, |any, value| any | bad(value)))?
-        * block;
-    values[start..]
-        .iter()
-        .position(bad)
-        .map(|index| start + index)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -373,23 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn not_finite_values_are_found_wherever_they_are() {
-        for value in [
-            f32::NAN,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            f32::from_bits(0xffff_ffff),
-        ] {
-            for index in [0, 4095, 4096, 9999] {
-                let mut values = vec![f32::MAX; 10_000];
-                values[index] = value;
-                assert_eq!(first_not_finite(&values), Some(index));
-            }
-        }
-        assert_eq!(
-            first_not_finite(&[f32::MAX, f32::MIN, 0.0, f32::MIN_POSITIVE]),
-            None
-        );
+    fn values_that_are_no_numbers_are_named() {
         let mut tensors = MemoryTensors::new();
         tensors.push(
             TensorSpec::new("blocks.0.ln1.weight", [2]),

@@ -139,13 +139,32 @@ fn what_is_no_model_says_what_it_is() {
         error("noid.safetensors", &bytes(&no_id, &run.model))
             .contains("its model id is not a SHA-256")
     );
-    let format = ModelFileInfo {
-        format: "int3".to_owned(),
-        ..info(&run)
+    let document = serde_json::to_string(&info(&run)).unwrap();
+    let with_document = |document: &str| {
+        let mut bytes = Vec::new();
+        write_safetensors(&run.model, &[("ptbr-slm", document)], &mut bytes, None).unwrap();
+        bytes
     };
     assert!(
-        error("int3.safetensors", &bytes(&format, &run.model))
-            .contains("weights in the format \"int3\" are not known")
+        error(
+            "int3.safetensors",
+            &with_document(&document.replace("\"f32\"", "\"int3\""))
+        )
+        .contains("unknown variant `int3`, expected one of `f32`, `f16`, `int8`, `fp8`, `int4`")
+    );
+    assert!(
+        error(
+            "newer.safetensors",
+            &with_document(&document.replacen('{', "{\"group\":64,", 1))
+        )
+        .contains("unknown field `group`")
+    );
+    assert!(
+        error(
+            "layers.safetensors",
+            &with_document(&document.replace("\"n_layers\":1", "\"n_layers\":1000"))
+        )
+        .contains("its configuration asks for 18006 tensors, and the file holds 24")
     );
     assert!(
         error("moments.safetensors", &bytes(&info(&run), &run.optimizer))

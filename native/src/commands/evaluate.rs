@@ -50,14 +50,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
     let model = loading::model(&args.model, args.engine.device, &ui)?;
     let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
-    let mut tokens = read_tokens(&args.data, args.raw, tokenizer, &ui)?;
-    if args.max_tokens > 0 {
-        tokens.truncate(
-            usize::try_from(args.max_tokens)
-                .unwrap_or(usize::MAX)
-                .saturating_add(1),
-        );
-    }
+    let tokens = read_tokens(&args.data, args.raw, tokenizer, args.max_tokens, &ui)?;
     let start = Instant::now();
     let metrics = measure(&model, &tokens, &ui)?;
     for line in describe(&metrics) {
@@ -94,8 +87,26 @@ pub fn describe(metrics: &EvalMetrics) -> [String; 5] {
     ]
 }
 
-/// The tokens of a token file, or of text encoded as `tokenize` would.
-fn read_tokens(path: &Path, raw: bool, tokenizer: &BpeTokenizer, ui: &Ui) -> Result<Vec<TokenId>> {
+/// The tokens of a token file, or of text encoded as `tokenize` would; `max_tokens` and the one that they begin after, where that is not 0.
+///
+/// # Errors
+/// When the data cannot be read or belongs to another tokenizer.
+pub fn read_tokens(
+    path: &Path,
+    raw: bool,
+    tokenizer: &BpeTokenizer,
+    max_tokens: u64,
+    ui: &Ui,
+) -> Result<Vec<TokenId>> {
+    let mut tokens = all_tokens(path, raw, tokenizer, ui)?;
+    if max_tokens > 0 {
+        let most = usize::try_from(max_tokens).unwrap_or(usize::MAX);
+        tokens.truncate(most.saturating_add(1));
+    }
+    Ok(tokens)
+}
+
+fn all_tokens(path: &Path, raw: bool, tokenizer: &BpeTokenizer, ui: &Ui) -> Result<Vec<TokenId>> {
     if raw {
         return Ok(MmapDataset::open_raw(path)?.tokens().to_vec());
     }

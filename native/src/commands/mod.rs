@@ -8,6 +8,7 @@ pub mod generate;
 pub mod info;
 pub mod logits;
 pub mod process_wiki;
+pub mod quantize;
 #[cfg(feature = "train")]
 pub mod resume;
 #[cfg(feature = "train")]

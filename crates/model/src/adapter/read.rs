@@ -134,7 +134,7 @@ fn values(file: &TensorFile, name: &str) -> Result<Vec<f32>, AdapterError> {
                 file: file.label().to_owned(),
                 name: name.to_owned(),
                 found,
-                expected: "F32, F16 or BF16",
+                expected: "F32, F16 or BF16".to_owned(),
             }
             .into());
         }

@@ -10,6 +10,7 @@ use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use serde_json::json;
 
 use super::{Args, Described, Line};
+use crate::commands::quantize;
 use crate::model_size::rwkv4;
 use crate::ui;
 
@@ -138,10 +139,35 @@ pub fn model_file(path: &Path, args: &Args) -> Result<Described> {
         ("model id", source.model_id().to_owned()),
         tokenizer_line(source.tokenizer_json()),
     ];
+    let plan = source.plan();
+    let kinds = plan.by_kind(source.config());
+    let bytes = plan.num_bytes(source.config());
+    let bits = quantize::bits_per_weight(bytes, source.config().num_parameters());
+    lines.push(("format", plan.format().to_string()));
+    lines.push((
+        "stored",
+        format!("{}, {bits:.2} bits a weight", ui::bytes(bytes)),
+    ));
+    lines.extend(kinds.iter().map(|kind| {
+        (
+            "",
+            format!(
+                "{:>12}  {} ({})",
+                ui::bytes(kind.bytes),
+                kind.kind,
+                quantize::names(&kind.formats)
+            ),
+        )
+    }));
     lines.extend(model_lines);
     value["kind"] = json!("model_file");
     value["path"] = json!(path);
     value["model_id"] = json!(source.model_id());
+    value["format"] = json!(plan.format());
+    value["exceptions"] = json!(plan.exceptions());
+    value["weight_bytes"] = json!(bytes);
+    value["bits_per_weight"] = json!(bits);
+    value["kinds"] = json!(kinds);
     Ok((lines, value))
 }
 

@@ -5,11 +5,11 @@
 
 /// Calls `work(index, chunk)` for each chunk of `size` elements (the last may be shorter); on several threads when `split` says that it pays.
 #[cfg(feature = "parallel")]
-pub(crate) fn for_chunks(
+pub(crate) fn for_chunks<T: Send>(
     split: bool,
-    data: &mut [f32],
+    data: &mut [T],
     size: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
 ) {
     use rayon::prelude::*;
     if split && rayon::current_num_threads() > 1 {
@@ -25,11 +25,11 @@ pub(crate) fn for_chunks(
 
 /// Calls `work(index, chunk)` for each chunk of `size` elements (the last may be shorter).
 #[cfg(not(feature = "parallel"))]
-pub(crate) fn for_chunks(
+pub(crate) fn for_chunks<T: Send>(
     _split: bool,
-    data: &mut [f32],
+    data: &mut [T],
     size: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
 ) {
     data.chunks_mut(size)
         .enumerate()

@@ -11,12 +11,27 @@ pub struct Isa(pub(super) Kind);
 pub(super) enum Kind {
     /// Plain Rust, which the compiler turns into whatever the target always has (SSE2, NEON, SIMD128).
     Portable,
-    /// 256-bit fused multiply-add.
+    /// 256-bit fused multiply-add, half-precision conversion and 16-bit products.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// 512-bit fused multiply-add.
+    /// The same with 256-bit dot products of bytes.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// 512-bit fused multiply-add; integers as with AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same with 512-bit dot products of bytes.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    /// 128-bit integer products; floats as compiled from plain Rust.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// The same with dot products of bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+    /// 128-bit integer products, chosen when the program is built; floats as compiled from plain Rust.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128,
 }
 
 impl Isa {
@@ -32,39 +47,54 @@ impl Isa {
 
     /// Every set of this machine, narrowest first.
     pub fn all() -> Vec<Self> {
-        #[allow(unused_mut, reason = "only x86-64 has more than one")]
+        #[allow(unused_mut, reason = "not every target has more than one")]
         let mut sets = vec![Self::portable()];
         #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                sets.push(Self(Kind::Avx2));
+            sets.push(Self(Kind::Avx2));
+            if is_x86_feature_detected!("avxvnni") {
+                sets.push(Self(Kind::AvxVnni));
             }
             if is_x86_feature_detected!("avx512f") {
                 sets.push(Self(Kind::Avx512));
+                if is_x86_feature_detected!("avx512vnni") {
+                    sets.push(Self(Kind::Avx512Vnni));
+                }
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            sets.push(Self(Kind::Neon));
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                sets.push(Self(Kind::NeonDot));
+            }
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        sets.push(Self(Kind::Simd128));
         sets
     }
 
-    /// Its name, for reports: `portable`, `avx2` or `avx512`.
+    /// Its name, for reports: `portable`, `avx2`, `avx-vnni`, `avx512`, `avx512-vnni`, `neon`, `neon-dotprod` or `simd128`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
-        }
-    }
-
-    /// Most tokens of one tile: as many accumulators as the registers hold beside four rows of weights (or one row, where there are 16 small registers).
-    pub(super) fn tile_tokens(self) -> usize {
-        match self.0 {
-            Kind::Portable => 2,
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => 3,
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => 6,
+            Kind::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot => "neon-dotprod",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Kind::Simd128 => "simd128",
         }
     }
 }

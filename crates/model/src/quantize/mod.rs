@@ -1,0 +1,228 @@
+//! Rounding f32 matrices into the number formats of model files.
+//!
+//! A matrix is `[rows, cols]`, row-major; each group of [`GROUP`] elements of a row is rounded on its own, to the scale (and minimum) that make the sum of squared errors smallest among the ones
+//! tried. With an importance for each column, the mean square of the inputs that meet it, the squares are weighted by it: what counts is the error of the product, not of the weight.
+
+mod int4;
+mod symmetric;
+
+use half::f16;
+use thiserror::Error;
+
+use crate::format::{GROUP, MatrixData, WeightFormat};
+
+/// A matrix in one of the formats, in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuantizedMatrix {
+    format: WeightFormat,
+    /// The values' bytes as they lie in a file.
+    values: Vec<u32>,
+    scales: Vec<u32>,
+}
+
+/// A matrix that cannot be rounded into a format.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum QuantizeError {
+    /// An element is NaN or infinite.
+    #[error("element {index} is {value}; the training run that wrote it had diverged")]
+    NotFinite {
+        /// Its index, row-major.
+        index: usize,
+        /// `NaN`, `inf` or `-inf`.
+        value: f32,
+    },
+    /// An element is larger than the format's largest number. Nothing is clamped.
+    #[error(
+        "element {index} is {value}, and {format} ends at {largest}; keep this matrix in f32 or in a format that reaches further"
+    )]
+    OutOfRange {
+        /// Its index, row-major.
+        index: usize,
+        /// The element.
+        value: f32,
+        /// The format asked for.
+        format: WeightFormat,
+        /// The largest absolute value that it can hold.
+        largest: f32,
+    },
+    /// The elements are no rows of this width, or the width is no multiple of [`GROUP`].
+    #[error("{elements} elements are not rows of {cols} columns, a multiple of {GROUP}")]
+    Shape {
+        /// Number of elements.
+        elements: usize,
+        /// Columns.
+        cols: usize,
+    },
+    /// The importance of columns is not one number, finite and not negative, for each.
+    #[error(
+        "the importance of {cols} columns was given as {given} numbers, or one of them is negative or not finite"
+    )]
+    Importance {
+        /// Columns.
+        cols: usize,
+        /// Numbers given.
+        given: usize,
+    },
+}
+
+impl QuantizedMatrix {
+    /// Rounds `values` `[rows, cols]` to `format`. `importance` `[cols]` weighs the squared errors of the formats that have a scale to choose; without it all count alike.
+    pub fn new(
+        values: &[f32],
+        cols: usize,
+        format: WeightFormat,
+        importance: Option<&[f32]>,
+    ) -> Result<Self, QuantizeError> {
+        if cols == 0 || !cols.is_multiple_of(GROUP) || !values.len().is_multiple_of(cols) {
+            return Err(QuantizeError::Shape {
+                elements: values.len(),
+                cols,
+            });
+        }
+        check_range(values, format)?;
+        let importance = match importance {
+            Some(importance) => normalized(importance, cols)?,
+            None => vec![1.0; cols],
+        };
+        let groups = Groups {
+            elements: values.as_chunks().0,
+            weights: importance.as_chunks().0,
+        };
+        let (values, scales) = match format {
+            WeightFormat::F32 => (bytemuck::pod_collect_to_vec(values), Vec::new()),
+            WeightFormat::F16 => {
+                let half = |value: &f32| f16::from_f32(*value).to_bits();
+                let word =
+                    |pair: &[f32; 2]| u32::from(half(&pair[1])) << 16 | u32::from(half(&pair[0]));
+                let words = values.as_chunks().0.iter().map(word).collect();
+                (words, Vec::new())
+            }
+            WeightFormat::Int8 => symmetric::quantize::<symmetric::Int8>(&groups),
+            WeightFormat::Fp8 => symmetric::quantize::<symmetric::E4m3>(&groups),
+            WeightFormat::Int4 => int4::quantize(&groups),
+        };
+        Ok(Self {
+            format,
+            values,
+            scales,
+        })
+    }
+
+    /// The numbers, as the engines take them.
+    pub fn data(&self) -> MatrixData<'_> {
+        let (values, scales) = (self.values.as_slice(), self.scales.as_slice());
+        match self.format {
+            WeightFormat::F32 => MatrixData::F32(bytemuck::cast_slice(values)),
+            WeightFormat::F16 => MatrixData::F16(bytemuck::cast_slice(values)),
+            WeightFormat::Int8 => MatrixData::Int8 { values, scales },
+            WeightFormat::Fp8 => MatrixData::Fp8 { values, scales },
+            WeightFormat::Int4 => MatrixData::Int4 { values, scales },
+        }
+    }
+
+    /// The values' words as they lie in a file.
+    pub(crate) fn values(&self) -> &[u32] {
+        &self.values
+    }
+
+    /// The scales' words as they lie in a file; none for f32 and f16.
+    pub(crate) fn into_scales(self) -> Vec<u32> {
+        self.scales
+    }
+
+    /// Root of (sum of squared errors / sum of squares) against the `original` that it was made from; 0 where the original is zero.
+    pub fn relative_error(&self, original: &[f32]) -> f64 {
+        let data = self.data();
+        let mut rounded = [0.0; GROUP];
+        let (mut errors, mut squares) = (0.0f64, 0.0f64);
+        for (group, original) in original.as_chunks::<GROUP>().0.iter().enumerate() {
+            data.dequantize(group * GROUP, &mut rounded);
+            for (&x, &rounded) in original.iter().zip(&rounded) {
+                errors += (f64::from(x) - f64::from(rounded)).powi(2);
+                squares += f64::from(x).powi(2);
+            }
+        }
+        if squares == 0.0 {
+            0.0
+        } else {
+            (errors / squares).sqrt()
+        }
+    }
+}
+
+/// The groups of a matrix.
+struct Groups<'a> {
+    /// `[rows · cols / 32]`
+    elements: &'a [[f32; GROUP]],
+    /// What the squared errors of each column count, for the groups of one row: `[cols / 32]`
+    weights: &'a [[f32; GROUP]],
+}
+
+impl Groups<'_> {
+    fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    /// Each group with the weights of its elements.
+    fn iter(&self) -> impl Iterator<Item = (&[f32; GROUP], &[f32; GROUP])> {
+        self.elements.iter().zip(self.weights.iter().cycle())
+    }
+}
+
+/// The largest absolute value that a format holds without clamping.
+fn largest(format: WeightFormat) -> f32 {
+    let half = f16::MAX.to_f32();
+    match format {
+        WeightFormat::F32 => f32::MAX,
+        // Both of them hold an element of a constant matrix as an f16.
+        WeightFormat::F16 | WeightFormat::Int4 => half,
+        WeightFormat::Int8 => half * <symmetric::Int8 as symmetric::Grid>::LARGEST,
+        WeightFormat::Fp8 => half * <symmetric::E4m3 as symmetric::Grid>::LARGEST,
+    }
+}
+
+fn check_range(values: &[f32], format: WeightFormat) -> Result<(), QuantizeError> {
+    let largest = largest(format);
+    let bad = |value: &f32| value.is_nan() || value.abs() > largest;
+    let Some(index) = values.iter().position(bad) else {
+        return Ok(());
+    };
+    let value = values[index];
+    Err(if value.is_finite() {
+        QuantizeError::OutOfRange {
+            index,
+            value,
+            format,
+            largest,
+        }
+    } else {
+        QuantizeError::NotFinite { index, value }
+    })
+}
+
+/// Scaled to a mean of 1, with a floor that keeps a column that calibration never saw in the sum.
+fn normalized(importance: &[f32], cols: usize) -> Result<Vec<f32>, QuantizeError> {
+    let usable = |weight: &f32| weight.is_finite() && *weight >= 0.0;
+    if importance.len() != cols || !importance.iter().all(usable) {
+        return Err(QuantizeError::Importance {
+            cols,
+            given: importance.len(),
+        });
+    }
+    let mean = importance.iter().map(|&x| f64::from(x)).sum::<f64>() / cols as f64;
+    if mean == 0.0 {
+        return Ok(vec![1.0; cols]);
+    }
+    let scaled = |&x: &f32| (f64::from(x) / mean).clamp(1e-4, 1e4) as f32;
+    Ok(importance.iter().map(scaled).collect())
+}
+
+/// Nearest integer, ties to even, for |x| up to 2²²: adding 1.5·2²³ leaves no bits for a fraction. The standard function is a call where the target's baseline has no instruction for it.
+fn round_even(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
+}
+
+#[cfg(test)]
+mod tests;
