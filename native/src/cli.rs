@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    clean_corpus, evaluate, generate, info, logits, process_wiki, test_model, tokenize,
+    adapters, clean_corpus, evaluate, generate, info, logits, process_wiki, test_model, tokenize,
     train_tokenizer,
 };
 #[cfg(feature = "train")]
@@ -53,6 +53,7 @@ pub enum Command {
     Evaluate(evaluate::Args),
     Generate(generate::Args),
     TestModel(test_model::Args),
+    Adapters(adapters::Args),
     Logits(logits::Args),
     Info(info::Args),
     #[cfg(feature = "train")]
@@ -79,6 +80,7 @@ impl Command {
             Self::Evaluate(args) => evaluate::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::TestModel(args) => test_model::run(&args),
+            Self::Adapters(args) => adapters::run(&args),
             Self::Logits(args) => logits::run(&args),
             Self::Info(args) => info::run(&args),
             #[cfg(feature = "train")]
