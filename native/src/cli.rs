@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    clean_corpus, evaluate, generate, info, logits, process_wiki, quantize, test_model, tokenize,
-    train_tokenizer,
+    adapters, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize, test_model,
+    tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, resume, test_gpu, train};
@@ -54,6 +54,7 @@ pub enum Command {
     Quantize(quantize::Args),
     Generate(generate::Args),
     TestModel(test_model::Args),
+    Adapters(adapters::Args),
     Logits(logits::Args),
     Info(info::Args),
     #[cfg(feature = "train")]
@@ -81,6 +82,7 @@ impl Command {
             Self::Quantize(args) => quantize::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::TestModel(args) => test_model::run(&args),
+            Self::Adapters(args) => adapters::run(&args),
             Self::Logits(args) => logits::run(&args),
             Self::Info(args) => info::run(&args),
             #[cfg(feature = "train")]

@@ -8,6 +8,8 @@
 //! [train]
 //! model-size = "micro"
 //! max-steps = 2000
+//! [adapters.merge]                 # for `adapters merge`
+//! adapter = "legal"
 //! ```
 //!
 //! It works on the arguments, before clap sees them: a key that was not typed becomes a flag in front of the typed ones.
@@ -24,49 +26,83 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 /// # Errors
 /// When the file cannot be read, is not TOML, or holds a key that the command does not know.
 pub fn expand(program: &Command, args: Vec<OsString>) -> Result<Vec<OsString>> {
-    let Some(command) = args
-        .get(1)
-        .and_then(|name| name.to_str())
-        .and_then(|name| program.find_subcommand(name))
-    else {
+    let path = called(program, &args);
+    let Some(&(_, command)) = path.last() else {
         return Ok(args);
     };
+    let (names, values) = args.split_at(1 + path.len());
     // What was typed, errors and all: clap itself reports them later, on the full arguments.
     let Ok(typed) = command
         .clone()
         .ignore_errors(true)
         .no_binary_name(true)
-        .try_get_matches_from(&args[2..])
+        .try_get_matches_from(values)
     else {
         return Ok(args);
     };
-    let Ok(Some(path)) = typed.try_get_one::<PathBuf>("config") else {
+    let Ok(Some(file)) = typed.try_get_one::<PathBuf>("config") else {
         return Ok(args);
     };
-    let flags = flags_from_file(program, command, &typed, path)?;
-    let mut expanded = args[..2].to_vec();
+    let flags = flags_from_file(program, &path, &typed, file)?;
+    let mut expanded = names.to_vec();
     expanded.extend(flags.iter().map(OsString::from));
-    expanded.extend_from_slice(&args[2..]);
+    expanded.extend_from_slice(values);
     Ok(expanded)
+}
+
+/// The command that is called, after those that it belongs to, each with its name.
+fn called<'a>(program: &'a Command, args: &[OsString]) -> Vec<(&'a str, &'a Command)> {
+    let mut path: Vec<(&str, &Command)> = Vec::new();
+    for name in args.iter().skip(1) {
+        let above = path.last().map_or(program, |(_, command)| command);
+        match name.to_str().and_then(|name| above.find_subcommand(name)) {
+            Some(command) => path.push((command.get_name(), command)),
+            None => break,
+        }
+    }
+    path
 }
 
 fn flags_from_file(
     program: &Command,
-    command: &Command,
+    path: &[(&str, &Command)],
     typed: &ArgMatches,
-    path: &Path,
+    file: &Path,
 ) -> Result<Vec<String>> {
-    let where_ = || format!("the configuration file {}", path.display());
+    let where_ = || format!("the configuration file {}", file.display());
     let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", where_()))?;
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", where_()))?;
     let table: toml::Table =
         toml::from_str(&text).with_context(|| format!("{} is not valid TOML", where_()))?;
+    // The whole file, then the table of each command on the way, the last one being the called command's own.
+    let mut tables = vec![(String::new(), &table)];
+    let mut above = program;
+    for (name, command) in path {
+        let Some((section, keys)) = tables.last() else {
+            break;
+        };
+        check_tables(above, section, keys, &where_())?;
+        let Some(own) = keys.get(*name).and_then(toml::Value::as_table) else {
+            break;
+        };
+        let section = [section.as_str(), name].join(".");
+        tables.push((section.trim_start_matches('.').to_owned(), own));
+        above = command;
+    }
+    let Some((_, command)) = path.last() else {
+        return Ok(Vec::new());
+    };
     let mut flags = Vec::new();
     let mut positional = Vec::new();
-    let mut take = |keys: &toml::Table, section: &str| -> Result<()> {
+    let mut nearer: Vec<&toml::Table> = Vec::new();
+    for (section, keys) in tables.into_iter().rev() {
         for (key, value) in keys {
+            // A key of a nearer table goes before the same key further out.
+            if value.is_table() || nearer.iter().any(|table| has_key(table, key)) {
+                continue;
+            }
             let arg =
-                find(command, key).with_context(|| unknown_key(command, key, section, path))?;
+                find(command, key).with_context(|| unknown_key(command, key, &section, file))?;
             if is_typed(command, arg, typed) {
                 continue;
             }
@@ -77,34 +113,24 @@ fn flags_from_file(
             };
             append(arg, value, out).with_context(|| format!("key `{key}` in {}", where_()))?;
         }
-        Ok(())
-    };
-    for (key, value) in &table {
-        if let toml::Value::Table(section) = value {
-            if key == command.get_name() {
-                take(section, key)?;
-            } else if program.find_subcommand(key).is_none() {
-                bail!(
-                    "{} has a table [{key}], but there is no command of that name",
-                    where_()
-                );
-            }
-        }
+        nearer.push(keys);
     }
-    let own_section = table
-        .get(command.get_name())
-        .and_then(toml::Value::as_table);
-    let general: toml::Table = table
-        .iter()
-        .filter(|(key, value)| {
-            // A key of the command's own table goes before the same key outside of it.
-            !value.is_table() && !own_section.is_some_and(|own| has_key(own, key))
-        })
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    take(&general, "")?;
     flags.extend(positional);
     Ok(flags)
+}
+
+/// Tables are named for commands.
+fn check_tables(above: &Command, section: &str, keys: &toml::Table, file: &str) -> Result<()> {
+    for (key, value) in keys {
+        if value.is_table() && above.find_subcommand(key).is_none() {
+            let name = [section, key].join(".");
+            bail!(
+                "{file} has a table [{}], but there is no command of that name",
+                name.trim_start_matches('.')
+            );
+        }
+    }
+    Ok(())
 }
 
 fn has_key(table: &toml::Table, key: &str) -> bool {
@@ -240,6 +266,14 @@ mod tests {
                     .arg(Arg::new("path").conflicts_with("model-size"))
                     .arg(Arg::new("model-size").long("model-size")),
             )
+            .subcommand(
+                Command::new("adapters").subcommand(
+                    Command::new("merge")
+                        .arg(config())
+                        .arg(Arg::new("model").long("model"))
+                        .arg(Arg::new("adapter").long("adapter")),
+                ),
+            )
     }
 
     fn expanded(toml: &str, typed: &[&str]) -> Result<Vec<String>> {
@@ -303,6 +337,23 @@ mod tests {
             expanded(toml, &["train"])?,
             ["p", "train", "--batch-size=4"]
         );
+        Ok(())
+    }
+
+    #[test]
+    fn commands_of_a_command_have_tables_inside_its_own() -> Result<()> {
+        let toml = "model = \"a\"\n[adapters]\nmodel = \"b\"\n[adapters.merge]\nadapter = \"x\"";
+        assert_eq!(
+            expanded(toml, &["adapters", "merge"])?,
+            ["p", "adapters", "merge", "--adapter=x", "--model=b"]
+        );
+        assert_eq!(
+            expanded(toml, &["adapters", "merge", "--model", "c"])?,
+            ["p", "adapters", "merge", "--adapter=x", "--model", "c"]
+        );
+        let message = expanded("[adapters.marge]\nx = 1", &["adapters", "merge"])
+            .map_or_else(|e| format!("{e:#}"), |_| String::new());
+        assert!(message.contains("table [adapters.marge]"), "{message}");
         Ok(())
     }
 

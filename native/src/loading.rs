@@ -54,11 +54,7 @@ fn choose_device(_model: &Model, device: EngineDevice, _say: &dyn Fn(String)) ->
 ///
 /// # Errors
 /// When it is no whole model file.
-pub fn model_in_memory(
-    label: &str,
-    bytes: Vec<u8>,
-    device: EngineDevice,
-) -> Result<Arc<Model>> {
+pub fn model_in_memory(label: &str, bytes: Vec<u8>, device: EngineDevice) -> Result<Arc<Model>> {
     let model = Model::from_bytes(label, bytes)?;
     choose_device(&model, device, &|_| ())?;
     Ok(model)

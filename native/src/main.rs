@@ -3,6 +3,7 @@
 //! This file dispatches; a command is a module of its own in [`commands`]: parse, call a crate, print.
 //! Exit status: 0 done, 1 the answer is no, 2 an error.
 
+mod adapters;
 mod cli;
 mod commands;
 mod config_file;
@@ -14,6 +15,7 @@ mod gpu_check;
 mod loading;
 mod model_size;
 mod options;
+mod state_file;
 #[cfg(feature = "train")]
 mod training;
 mod ui;

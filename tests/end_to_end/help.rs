@@ -18,6 +18,7 @@ const COMMANDS: &[&str] = &[
     "evaluate",
     "generate",
     "test-model",
+    "adapters",
     "logits",
     "info",
     #[cfg(feature = "train")]
@@ -35,6 +36,19 @@ fn every_command_explains_itself() {
             "{command}: the help ends with `{example}`"
         );
         assert_snapshot(&format!("help-{command}"), &shown.out);
+    }
+}
+
+#[test]
+fn every_command_of_adapters_explains_itself() {
+    for command in ["list", "inspect", "merge", "export"] {
+        let shown = run(Path::new("."), &["adapters", command, "--help"]).done();
+        let example = shown.out.rsplit("Example").next().unwrap_or_default();
+        assert!(
+            example.contains(&format!("ptbr-slm adapters {command} ")),
+            "{command}: the help ends with `{example}`"
+        );
+        assert_snapshot(&format!("help-adapters-{command}"), &shown.out);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Needs nothing but this repository: text comes from the sample inside the program, models are made on the spot.
 
+mod adapters;
 mod bad_input;
 #[cfg(feature = "train")]
 mod demo;

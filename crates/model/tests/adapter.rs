@@ -8,8 +8,8 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use ptbr_model::{
-    Adapter, AdapterConfig, AdapterMatch, LoraModule, MemoryTensors, TensorSpec, read_adapter,
-    write_adapter, write_safetensors,
+    Adapter, AdapterConfig, AdapterMatch, LoraModule, MemoryTensors, TensorSpec, WeightFormat,
+    read_adapter, write_adapter, write_adapter_as, write_safetensors, write_web_rwkv_adapter,
 };
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
@@ -287,6 +287,104 @@ fn tensors_that_are_no_adapter_are_refused() {
         )
         .contains("cannot be read")
     );
+}
+
+#[test]
+fn an_adapter_in_memory_is_read_as_its_folder_is() {
+    let root = tempfile::tempdir().unwrap();
+    write_adapter(root.path(), &adapter()).unwrap();
+    let read = |name: &str| fs::read(root.path().join(name)).unwrap();
+    let (config, tensors) = (
+        read("adapter_config.json"),
+        read("adapter_model.safetensors"),
+    );
+    let embedded = Adapter::from_bytes("embedded", &config, tensors.clone()).unwrap();
+    assert_eq!(embedded, adapter());
+    let error = |config: &[u8], tensors: &[u8]| {
+        Adapter::from_bytes("embedded", config, tensors.to_vec())
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(error(b"{", &tensors).starts_with("embedded"));
+    assert!(error(&config, &tensors[..50]).starts_with("embedded"));
+}
+
+#[test]
+fn half_precision_folders_hold_the_rounded_values() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("half");
+    // Values of k / 64 are exact in f16.
+    write_adapter_as(&folder, &adapter(), WeightFormat::F16).unwrap();
+    assert_eq!(read_adapter(&folder).unwrap(), adapter());
+    let bytes = fs::read(folder.join("adapter_model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert!(file.iter().all(|(_, tensor)| tensor.dtype() == Dtype::F16));
+    write_adapter_as(&folder, &adapter(), WeightFormat::F32).unwrap();
+    assert_eq!(read_adapter(&folder).unwrap(), adapter());
+
+    let mut large = adapter();
+    large.modules[0].a[7] = 70_000.0;
+    let refused = |adapter: &Adapter, format| {
+        let error = write_adapter_as(&folder, adapter, format).unwrap_err();
+        assert_eq!(
+            read_adapter(&folder).unwrap(),
+            self::adapter(),
+            "untouched by the error"
+        );
+        error.to_string()
+    };
+    assert!(refused(&large, WeightFormat::F16).contains("holds 70000, which f16 cannot"));
+    assert!(refused(&adapter(), WeightFormat::Int8).contains("not in int8"));
+}
+
+/// What web-rwkv computes when it loads the file with the blend factor: `factor / rank · lora.1 · lora.0ᵀ`.
+#[test]
+fn web_rwkv_blends_what_the_adapter_adds() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("legal.st");
+    let mut own = adapter();
+    own.modules.pop();
+    own.config.rank_stabilized = true;
+    let factor = write_web_rwkv_adapter(&path, &own).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.names().len(), 4);
+    for module in &own.modules {
+        let tensor = |half: &str, features: usize| {
+            let tensor = file
+                .tensor(&format!("{}.lora.{half}", module.target))
+                .unwrap();
+            assert_eq!(
+                (tensor.dtype(), tensor.shape()),
+                (Dtype::F16, &[features, RANK][..])
+            );
+            tensor
+                .data()
+                .chunks(2)
+                .map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32())
+                .collect::<Vec<f32>>()
+        };
+        let (x, y) = (
+            tensor("0", module.in_features),
+            tensor("1", module.out_features),
+        );
+        for (row, y) in y.chunks(RANK).enumerate() {
+            for (column, x) in x.chunks(RANK).enumerate() {
+                let blended: f32 =
+                    factor / RANK as f32 * y.iter().zip(x).map(|(y, x)| y * x).sum::<f32>();
+                let b = &module.b[row * RANK..][..RANK];
+                let added: f32 = own.config.scale()
+                    * (0..RANK)
+                        .map(|r| b[r] * module.a[r * module.in_features + column])
+                        .sum::<f32>();
+                assert_eq!(blended, added, "{} {row} {column}", module.target);
+            }
+        }
+    }
+    let error = write_web_rwkv_adapter(&path, &adapter())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("this one changes `head`"), "{error}");
 }
 
 #[test]

@@ -53,7 +53,6 @@ impl LoadedAdapter {
         let mut modules: Vec<Option<LoraModule>> = Vec::new();
         modules.resize_with(rwkv.n_layers * LayerMatrix::ALL.len() + 1, || None);
         for module in adapter.modules {
-            check_values(&module, adapter.config.rank)?;
             let place = matrix_named(&module.target)
                 .and_then(|matrix| modules.get_mut(index(matrix, rwkv.n_layers)))
                 .ok_or_else(|| AdapterError::NoSuchTarget {
@@ -62,6 +61,7 @@ impl LoadedAdapter {
             if place.is_some() {
                 return Err(content(format!("it changes `{}` twice", module.target)));
             }
+            check_values(&module, adapter.config.rank)?;
             *place = Some(module);
         }
         Ok(Self {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Noise, config, random_model};
+use common::{Noise, config, random_adapter, random_model};
 use ptbr_runtime::Session;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,9 +30,15 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn decoding_allocates_nothing() {
+fn decoding_allocates_nothing_with_or_without_adapters() {
     let config = config(257, 64, 3, 160);
-    let mut session = Session::new(random_model(&config, 1));
+    let model = random_model(&config, 1);
+    let adapters = [4, 9].map(|rank| {
+        model
+            .add_adapter(random_adapter(&config, rank, &[], 1))
+            .unwrap()
+    });
+    let mut session = Session::new(model);
     let tokens = Noise(4).tokens(2000, config.vocab_size);
     // One thread: a pool's own bookkeeping is not the engine's.
     let pool = rayon::ThreadPoolBuilder::new()
@@ -42,8 +48,11 @@ fn decoding_allocates_nothing() {
     pool.install(|| {
         let mut decode = |range: std::ops::Range<usize>| {
             let before = ALLOCATED.load(Ordering::Relaxed);
-            for &token in &tokens[range] {
-                session.decode(token).unwrap();
+            for position in range {
+                // From position 5 on another adapter, or none, for every token.
+                let adapter = position.checked_sub(5).and_then(|at| adapters.get(at % 3));
+                session.set_adapter(adapter).unwrap();
+                session.decode(tokens[position]).unwrap();
             }
             ALLOCATED.load(Ordering::Relaxed) - before
         };
@@ -53,8 +62,8 @@ fn decoding_allocates_nothing() {
             "the first token takes the memory that the rest use again"
         );
         decode(1..10);
-        assert_eq!(decode(10..11), 0, "at position 10");
-        decode(11..1990);
+        assert_eq!(decode(10..13), 0, "at position 10");
+        decode(13..1990);
         assert_eq!(decode(1990..2000), 0, "at position 2,000");
     });
 }

@@ -168,7 +168,7 @@ fn states() {
     .unwrap();
     let mut session = Session::new(model);
     session.prefill(&Values(1).tokens(9, 48)).unwrap();
-    let state = session.state().to_bytes();
+    let state = session.state().unwrap().to_bytes();
     let memory = Memory::measured(|| session.restore(&state));
     let loaded = run_all("states", &seeds(150_000), |seed| {
         let mut noise = Noise::new(seed);

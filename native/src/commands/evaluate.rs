@@ -8,10 +8,11 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use ptbr_dataset::MmapDataset;
-use ptbr_runtime::{EvalMetrics, Model, RuntimeError};
+use ptbr_runtime::{EvalMetrics, Model, RuntimeError, Session};
 use ptbr_tokenizer::{BpeTokenizer, TokenId, Tokenizer};
 
 use crate::Outcome;
+use crate::adapters::AdapterOption;
 use crate::documents;
 use crate::loading;
 use crate::options::{Common, EngineOptions};
@@ -22,7 +23,9 @@ use crate::ui::{self, Ui};
 /// Prints the loss (nats a token), perplexity, bits per byte, and how often the most likely token was the right one. Bits
 /// per byte can be compared between models of different vocabularies; the others cannot.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example:\n  ptbr-slm evaluate --model run --data held-out.txt")]
+#[command(
+    after_help = "Examples:\n  ptbr-slm evaluate --model run --data held-out.txt\n  ptbr-slm evaluate --model run --adapter legal --data laws.txt"
+)]
 pub struct Args {
     /// A checkpoint folder, a training output folder (its latest checkpoint) or a model file
     #[arg(long, value_name = "MODEL")]
@@ -36,6 +39,8 @@ pub struct Args {
     /// Read at most this many tokens; 0 reads all
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_tokens: u64,
+    #[command(flatten)]
+    adapter: AdapterOption,
     #[command(flatten)]
     engine: EngineOptions,
     #[command(flatten)]
@@ -52,7 +57,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
     let tokens = read_tokens(&args.data, args.raw, tokenizer, args.max_tokens, &ui)?;
     let start = Instant::now();
-    let metrics = measure(&model, &tokens, &ui)?;
+    let mut session = Session::new(Arc::clone(&model));
+    session.set_adapter(args.adapter.load(&model, &args.model, &ui)?.as_ref())?;
+    let metrics = measure_session(&mut session, &tokens, &ui)?;
     for line in describe(&metrics) {
         ui.line(line)?;
     }
@@ -66,8 +73,13 @@ pub fn run(args: &Args) -> Result<Outcome> {
 /// # Errors
 /// When there are too few tokens or the model computes no numbers.
 pub fn measure(model: &Arc<Model>, tokens: &[TokenId], ui: &Ui) -> Result<EvalMetrics> {
+    measure_session(&mut Session::new(Arc::clone(model)), tokens, ui)
+}
+
+/// The same with the session's adapter.
+fn measure_session(session: &mut Session, tokens: &[TokenId], ui: &Ui) -> Result<EvalMetrics> {
     let bar = ui.count_bar(tokens.len() as u64, "evaluating");
-    let metrics = ptbr_runtime::evaluate(model, tokens, &mut |done, total| {
+    let metrics = ptbr_runtime::evaluate_session(session, tokens, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
         ControlFlow::Continue(())

@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
-use ptbr_runtime::{GenerateOptions, Model, RuntimeError, SamplerConfig, Session, StopReason};
+use ptbr_runtime::{
+    GenerateOptions, LoadedAdapter, Model, RuntimeError, SamplerConfig, Session, StopReason,
+};
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::adapters::AdapterOption;
 use crate::loading;
 use crate::options::{Common, EngineOptions};
+use crate::state_file;
 
 /// How the next token is drawn: flags of every command that writes text.
 #[derive(Debug, Clone, ClapArgs)]
@@ -68,7 +72,9 @@ impl Sampling {
 /// Write text that goes on from a prompt
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Example:\n  ptbr-slm generate --model run --prompt \"O Brasil é\" --max-tokens 100"
+    after_help = "Examples:\n  ptbr-slm generate --model run --prompt \"O Brasil é\" --max-tokens 100\n  \
+                  ptbr-slm generate --model run --adapter legal --prompt \"Art. 1º\" --stop \"Art. 2º\"\n  \
+                  ptbr-slm generate --model run --prompt \"Era uma vez\" --state story.state"
 )]
 pub struct Args {
     /// A checkpoint folder, a training output folder (its latest checkpoint) or a model file
@@ -80,6 +86,14 @@ pub struct Args {
     /// Stop after this many tokens, or before at the end of a document
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_tokens: usize,
+    /// Stop before this text would be written; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on from the memory in this file, where there is one, and leave it there in the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    adapter: AdapterOption,
     /// The tokenizer.json of a model that carries none
     #[arg(long, value_name = "FILE.json")]
     pub tokenizer: Option<PathBuf>,
@@ -102,16 +116,18 @@ pub struct Summary {
     pub prompt_tokens: usize,
     /// The tokens written.
     pub tokens: Vec<u16>,
-    /// `max_tokens` or `end_of_text`.
+    /// `max_tokens`, `end_of_text` or `stop_text`.
     pub stop: &'static str,
     /// Tokens written each second, reading the prompt included.
     pub tokens_per_second: f64,
+    /// The adapter's id, where there was one.
+    pub adapter: Option<String>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When the model cannot be loaded, a sampling value is out of range, or the tokenizer is not the model's.
+/// When the model, the adapter or the state cannot be loaded, they do not belong together, or a sampling value is out of range.
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
     let model = match &args.tokenizer {
@@ -120,15 +136,38 @@ pub fn run(args: &Args) -> Result<Outcome> {
         }
         None => loading::model(&args.model, args.engine.device, &ui)?,
     };
+    let mut session = Session::new(Arc::clone(&model));
+    session.set_adapter(args.adapter.load(&model, &args.model, &ui)?.as_ref())?;
+    if let Some(path) = &args.state
+        && state_file::restore(&mut session, path)?
+    {
+        if args.prompt.is_empty() {
+            bail!(
+                "{} goes on from a text, and needs words to go on with: give a --prompt that is not empty",
+                path.display()
+            );
+        }
+        ui.note(format!("going on after {} tokens", session.position()));
+    }
     ui.text(&args.prompt)?;
-    let written = continue_text(
-        &model,
-        &args.prompt,
-        args.max_tokens,
-        args.sampling.config(),
-        &mut |piece| ui.text(piece),
-    )?;
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens,
+        sampler: args.sampling.config(),
+        stop: args.stop.clone(),
+        add_bos: false,
+    };
+    let written = write_on(&mut session, &args.prompt, &options, &mut |piece| {
+        ui.text(piece)
+    })?;
     ui.line("")?;
+    if let Some(path) = &args.state {
+        state_file::save(&session.state()?, path)?;
+        ui.note(format!(
+            "{} tokens remembered in {}",
+            session.position(),
+            path.display()
+        ));
+    }
     ui.note(format!(
         "{} tokens, {:.1} tokens a second",
         written.tokens.len(),
@@ -138,13 +177,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Lets `model` go on from `prompt`, handing out whole characters as they come.
-///
-/// The prompt stands alone: nothing is put in front of it, as training starts its sequences anywhere in a text. An empty
-/// prompt begins a new document, which is what comes after `[EOS]`.
+/// Lets `model` go on from `prompt` in a session of its own; see [`write_on`].
 ///
 /// # Errors
-/// When the model has no tokenizer, a sampling value is out of range, or `on_piece` cannot write.
+/// As [`write_on`].
 pub fn continue_text(
     model: &Arc<Model>,
     prompt: &str,
@@ -152,21 +188,42 @@ pub fn continue_text(
     sampler: SamplerConfig,
     on_piece: &mut dyn FnMut(&str) -> io::Result<()>,
 ) -> Result<Summary> {
-    let start = Instant::now();
-    let mut session = Session::new(Arc::clone(model));
-    if prompt.is_empty() {
-        let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
-        session.prefill(&[tokenizer.eos_id()])?;
-    }
     let options = GenerateOptions {
         max_tokens,
         sampler,
         add_bos: false,
         ..GenerateOptions::default()
     };
+    write_on(
+        &mut Session::new(Arc::clone(model)),
+        prompt,
+        &options,
+        on_piece,
+    )
+}
+
+/// Lets `session` go on from `prompt`, handing out whole characters as they come.
+///
+/// The prompt stands alone: nothing is put in front of it, as training starts its sequences anywhere in a text. An empty
+/// prompt begins a new document, which is what comes after `[EOS]`.
+///
+/// # Errors
+/// When the model has no tokenizer, a sampling value is out of range, or `on_piece` cannot write.
+fn write_on(
+    session: &mut Session,
+    prompt: &str,
+    options: &GenerateOptions,
+    on_piece: &mut dyn FnMut(&str) -> io::Result<()>,
+) -> Result<Summary> {
+    let start = Instant::now();
+    if prompt.is_empty() {
+        let model = Arc::clone(session.model());
+        let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
+        session.prefill(&[tokenizer.eos_id()])?;
+    }
     let mut text = String::new();
     let mut failed = None;
-    let written = ptbr_runtime::generate(&mut session, prompt, &options, &mut |piece| {
+    let written = ptbr_runtime::generate(session, prompt, options, &mut |piece| {
         text.push_str(piece);
         match on_piece(piece) {
             Ok(()) => ControlFlow::Continue(()),
@@ -188,7 +245,11 @@ pub fn continue_text(
         tokens: written.tokens,
         stop: match written.stop {
             StopReason::EndOfText => "end_of_text",
-            _ => "max_tokens",
+            StopReason::StopText => "stop_text",
+            StopReason::MaxTokens | StopReason::Interrupted => "max_tokens",
         },
+        adapter: session
+            .adapter()
+            .map(|adapter: &Arc<LoadedAdapter>| adapter.id().to_owned()),
     })
 }

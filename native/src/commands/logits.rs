@@ -9,6 +9,7 @@ use ptbr_tokenizer::{TokenId, Tokenizer};
 use serde_json::json;
 
 use crate::Outcome;
+use crate::adapters::AdapterOption;
 use crate::loading;
 use crate::options::{Common, EngineOptions};
 
@@ -26,6 +27,8 @@ pub struct Args {
     #[arg(long, value_name = "ID,ID,…", value_delimiter = ',', required = true)]
     pub tokens: Vec<TokenId>,
     #[command(flatten)]
+    adapter: AdapterOption,
+    #[command(flatten)]
     engine: EngineOptions,
     #[command(flatten)]
     common: Common,
@@ -34,11 +37,12 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the model cannot be loaded or a token is not in its vocabulary.
+/// When the model or the adapter cannot be loaded or a token is not in its vocabulary.
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
     let model = loading::model(&args.model, args.engine.device, &ui)?;
     let mut session = Session::new(model.clone());
+    session.set_adapter(args.adapter.load(&model, &args.model, &ui)?.as_ref())?;
     let logits = session.prefill(&args.tokens)?;
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
