@@ -1,6 +1,8 @@
 //! Where the numbers of a model lie.
 
 use crate::RuntimeError;
+#[cfg(feature = "gpu")]
+use ptbr_model::TensorSpec;
 use ptbr_model::{
     MatrixData, ModelError, ModelSource, SkippedCheckpoint, TensorFile, WeightFormat,
 };
@@ -77,6 +79,18 @@ impl Weights {
             values,
             scales,
         })
+    }
+
+    /// A tensor as f32, whatever its format.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn dequantized(&self, spec: &TensorSpec) -> Result<Vec<f32>, RuntimeError> {
+        if let Ok(values) = self.vector(&spec.name) {
+            return Ok(values);
+        }
+        let matrix = self.file().matrix(&spec.name).map_err(ModelError::from)?;
+        let mut values = vec![0.0; matrix.len()];
+        matrix.dequantize(0, &mut values);
+        Ok(values)
     }
 
     /// The numbers of a matrix found by [`Weights::locate`].

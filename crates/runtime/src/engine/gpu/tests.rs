@@ -3,7 +3,9 @@
 use super::{AdapterChoice, GpuError, GpuOptions, block_on};
 use crate::testing::Numbers;
 use crate::{Batch, LoadedAdapter, Model, RuntimeError, Session};
-use ptbr_model::{Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, RwkvConfig};
+use ptbr_model::{
+    Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, RwkvConfig, WeightFormat,
+};
 use std::sync::Arc;
 
 const OPTIONS: GpuOptions = GpuOptions {
@@ -51,6 +53,22 @@ fn worst(found: &[f32], expected: &[f32]) -> f32 {
         .zip(expected)
         .map(|(f, e)| (f - e).abs() / largest)
         .fold(0.0, f32::max)
+}
+
+#[test]
+fn every_format_gives_what_its_weights_mean() {
+    for format in WeightFormat::ALL {
+        for subgroups in [true, false] {
+            let options = GpuOptions {
+                subgroups,
+                ..OPTIONS
+            };
+            let device = block_on(super::device::Device::open(options)).unwrap();
+            let error = block_on(super::check::error_of(&Arc::new(device), format)).unwrap();
+            println!("{format}, subgroups {subgroups}: {error:e}");
+            assert!(error < 1e-5, "{format}, subgroups {subgroups}: {error:e}");
+        }
+    }
 }
 
 #[test]
