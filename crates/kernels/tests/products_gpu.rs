@@ -104,6 +104,14 @@ const SHAPES: &[Shape<'static>] = &[
     },
     // Head.
     Shape {
+        rows: 3,
+        cols: 64,
+        parts: &[261],
+        outcome: Outcome::Store,
+        adapters: false,
+        split: &[],
+    },
+    Shape {
         rows: 257,
         cols: 96,
         parts: &[257],

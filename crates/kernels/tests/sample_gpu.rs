@@ -203,8 +203,10 @@ fn equal_logits_are_cut_by_id() {
             *settings = SampleSettings::new(1.0, top_k, top_p, 1.0, vocab as u32);
         }
         for _ in 0..8 {
-            // Every other id is as likely as can be, the rest less, all alike.
-            let one: Vec<f32> = (0..vocab).map(|id| (id % 2) as f32 * -0.25).collect();
+            // Every other id is as likely as can be (zero, of either sign), the rest less, all alike.
+            let one: Vec<f32> = (0..vocab)
+                .map(|id| [-0.0, -0.25, 0.0, -0.25][id % 4])
+                .collect();
             case.step(&gpu, [&one[..]; 4].concat());
         }
         for step in 0..8 {
@@ -217,6 +219,63 @@ fn equal_logits_are_cut_by_id() {
                 drawn[3] < 2 * 257 && drawn[3].is_multiple_of(2),
                 "{drawn:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn the_share_of_top_p_is_rounded_up() {
+    let mut rng = Random::fresh("sample, share");
+    for gpu in adapters() {
+        // Weights 2^30, 2^29, 2^29 and 1: the first is less than half of all by half a unit.
+        let logits = [0.0, -1.0, -1.0, -30.0];
+        let mut case = Case::random(&mut rng, 4, 2, 1, 0);
+        case.settings = [0.5, 0.499_999]
+            .map(|p| SampleSettings {
+                scale: 1.0,
+                ..SampleSettings::new(1.0, 0, p, 1.0, 4)
+            })
+            .to_vec();
+        case.random = vec![[u32::MAX; 2]; 2];
+        case.step(&gpu, [logits; 2].concat());
+        assert_eq!(case.tokens_of_step(0), [1, 0], "the last that is kept");
+    }
+}
+
+#[test]
+fn a_weight_of_one_can_be_drawn_and_beyond_31_halvings_there_is_none() {
+    let mut rng = Random::fresh("sample, smallest weights");
+    for gpu in adapters() {
+        let mut case = Case::random(&mut rng, 4, 1, 1, 0);
+        case.settings = vec![SampleSettings {
+            scale: 1.0,
+            ..SampleSettings::new(1.0, 0, 1.0, 1.0, 4)
+        }];
+        case.random = vec![[u32::MAX; 2]];
+        case.step(&gpu, vec![0.0, -30.5, -31.0, -31.000_002]);
+        assert_eq!(case.tokens_of_step(0), [2], "the last that has a weight");
+    }
+}
+
+#[test]
+fn equal_weights_share_the_random_bits_evenly() {
+    let mut rng = Random::fresh("sample, shares of the bits");
+    for gpu in adapters() {
+        let (vocab, rows) = (1003, 200);
+        let mut case = Case::random(&mut rng, vocab, rows, 2, 0);
+        case.settings = vec![SampleSettings::new(1.0, 0, 1.0, 1.0, vocab as u32); rows];
+        // Of n equals token k is drawn from the bits ceil(k · 2^64 / n) on: a difference of one in any product would show.
+        let tokens: Vec<usize> = (0..rows).map(|_| 1 + rng.below(vocab - 1)).collect();
+        for (r, &k) in tokens.iter().enumerate() {
+            let first = ((k as u128) << 64).div_ceil(vocab as u128) as u64;
+            for (step, bits) in [first, first - 1].into_iter().enumerate() {
+                case.random[step * rows + r] = [bits as u32, (bits >> 32) as u32];
+            }
+        }
+        for step in 0..2 {
+            case.step(&gpu, vec![0.25; rows * vocab]);
+            let expected: Vec<u32> = tokens.iter().map(|&k| (k - step) as u32).collect();
+            assert_eq!(case.tokens_of_step(step), expected);
         }
     }
 }

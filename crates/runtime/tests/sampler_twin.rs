@@ -165,6 +165,31 @@ fn the_twin_draws_what_the_sampler_draws() {
 }
 
 #[test]
+fn both_round_the_share_of_top_p_up() {
+    // With scale 1 the weights are 2^30, 2^29, 2^29 and 1: the first is less than half of all by half a unit.
+    let logits = [0.0, -1.0, -1.0, -30.0];
+    let mut config = SamplerConfig {
+        temperature: std::f32::consts::LOG2_E,
+        top_p: 0.5,
+        ..SamplerConfig::default()
+    };
+    let mut drawn = [0; 4];
+    for seed in 0..200 {
+        config.seed = seed;
+        let token = Sampler::new(config.clone())
+            .unwrap()
+            .sample(&logits, &[], 0)
+            .unwrap();
+        assert_eq!(twin(&config, &logits, 4, &[], 1, 0), u32::from(token));
+        drawn[usize::from(token)] += 1;
+    }
+    assert!(
+        drawn[0] > 100 && drawn[1] > 40 && drawn[2..] == [0, 0],
+        "{drawn:?}"
+    );
+}
+
+#[test]
 fn the_twin_draws_nothing_where_the_sampler_refuses() {
     let good = [0.5, 1.0, -2.0, 0.25];
     let config = SamplerConfig::default();

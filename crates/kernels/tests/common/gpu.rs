@@ -108,25 +108,28 @@ impl Gpu {
             .iter()
             .all(|b| b.access == Access::ReadWrite);
 
-        // Slices start at multiples of 256 bytes, and what lies between and behind them is poison too.
-        let padded = |words: usize| words.div_ceil(64) * 64 + 64;
-        let starts: Vec<usize> = contents
+        // Poison behind each, so that what a kernel writes there is seen; and slices start at multiples of 256 bytes.
+        let padded: Vec<Vec<u32>> = contents
+            .iter()
+            .map(|words| {
+                let mut padded = words.to_vec();
+                padded.resize(words.len().div_ceil(64) * 64 + 64, POISON);
+                padded
+            })
+            .collect();
+        let starts: Vec<usize> = padded
             .iter()
             .scan(0, |at, words| {
                 let start = *at;
-                *at += if shared { padded(words.len()) } else { 0 };
+                *at += if shared { words.len() } else { 0 };
                 Some(start)
             })
             .collect();
         let buffers: Vec<wgpu::Buffer> = if shared {
-            let mut all = vec![POISON; contents.iter().map(|words| padded(words.len())).sum()];
-            for (words, &start) in contents.iter().zip(&starts) {
-                all[start..start + words.len()].copy_from_slice(words);
-            }
-            let one = self.buffer("all", &all);
+            let one = self.buffer("all", &padded.concat());
             contents.iter().map(|_| one.clone()).collect()
         } else {
-            contents
+            padded
                 .iter()
                 .zip(kernel.bindings)
                 .map(|(words, b)| self.buffer(b.name, words))
@@ -138,7 +141,7 @@ impl Gpu {
             .bindings
             .iter()
             .zip(&buffers)
-            .zip(contents.iter().zip(&starts))
+            .zip(padded.iter().zip(&starts))
             .map(|((b, buffer), (words, &start))| wgpu::BindGroupEntry {
                 binding: b.index,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -169,10 +172,10 @@ impl Gpu {
             .bindings
             .iter()
             .zip(&buffers)
-            .zip(contents.iter().zip(&starts))
+            .zip(padded.iter().zip(contents).zip(&starts))
             .filter(|((b, _), _)| b.written);
-        let downloads: Vec<wgpu::Buffer> = written
-            .map(|((_, buffer), (words, &start))| {
+        let downloads: Vec<(wgpu::Buffer, &str, usize)> = written
+            .map(|((b, buffer), ((words, contents), &start))| {
                 let size = 4 * words.len() as u64;
                 let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
                 let descriptor = wgpu::BufferDescriptor {
@@ -183,11 +186,22 @@ impl Gpu {
                 };
                 let download = self.device.create_buffer(&descriptor);
                 encoder.copy_buffer_to_buffer(buffer, 4 * start as u64, &download, 0, size);
-                download
+                (download, b.name, contents.len())
             })
             .collect();
         self.queue.submit([encoder.finish()]);
-        downloads.iter().map(|d| self.read(d)).collect()
+        let read = |(download, name, len): &(wgpu::Buffer, &str, usize)| {
+            let mut words = self.read(download);
+            assert!(
+                words[*len..].iter().all(|&word| word == POISON),
+                "{} {} writes behind the end of {name}",
+                kernel.name,
+                kernel.permutation
+            );
+            words.truncate(*len);
+            words
+        };
+        downloads.iter().map(read).collect()
     }
 
     /// The layout is derived from the shader, as burn does for source kernels.
