@@ -191,14 +191,27 @@ impl Session {
         tokens: &[TokenId],
         cache: &mut PrefixCache,
     ) -> Result<&[f32], RuntimeError> {
+        wait(async {
+            self.prefill_prefix_async(tokens, cache).await?;
+            Ok(())
+        })?;
+        self.logits().ok_or(RuntimeError::NoTokens)
+    }
+
+    /// [`Session::prefill_prefix`] where nobody may wait.
+    pub async fn prefill_prefix_async(
+        &mut self,
+        tokens: &[TokenId],
+        cache: &mut PrefixCache,
+    ) -> Result<&[f32], RuntimeError> {
         if !self.is_new || tokens.is_empty() {
-            return self.prefill(tokens);
+            return self.prefill_async(tokens).await;
         }
         self.model.check_tokens(tokens)?;
         let known = self.recall(tokens, cache)?;
         if known < tokens.len() {
-            self.prefill(&tokens[known..])?;
-            wait(self.remember(tokens, cache))?;
+            self.prefill_async(&tokens[known..]).await?;
+            self.remember(tokens, cache).await?;
         }
         self.logits().ok_or(RuntimeError::NoTokens)
     }

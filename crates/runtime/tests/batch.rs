@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Noise, bits, config, random_adapter, random_model};
-use ptbr_model::RwkvConfig;
+use common::{Noise, bits, config, model_in, random_adapter, random_model};
+use ptbr_model::{RwkvConfig, WeightFormat};
 use ptbr_runtime::{Batch, LoadedAdapter, Model, PrefixCache, RuntimeError, Session, SessionId};
 use std::sync::Arc;
 
@@ -117,9 +117,15 @@ fn sixteen_sessions_with_four_adapters_get_what_each_gets_alone() {
 }
 
 #[test]
-fn one_step_of_all_lengths_gives_the_bits_of_each() {
-    let (config, model) = small();
-    let adapters = adapters(&config, &model);
+fn one_step_of_all_lengths_gives_the_bits_of_each_in_every_format() {
+    let config = config(257, 64, 2, 160);
+    for format in WeightFormat::ALL {
+        one_step_of_all_lengths(&config, &model_in(&config, 1, format));
+    }
+}
+
+fn one_step_of_all_lengths(config: &RwkvConfig, model: &Arc<Model>) {
+    let adapters = adapters(config, model);
     let mut batch = Batch::new(model.clone());
     batch.set_max_rows(10_000);
     let mut members = Vec::new();

@@ -8,13 +8,15 @@ mod common;
 #[path = "../../model/tests/support/mutation.rs"]
 mod mutation;
 
-use common::{Noise as Values, config, model_id, random_tensors, tokenizer};
+use common::{
+    Noise as Values, config, model_id, random_adapter, random_model, random_tensors, tokenizer,
+};
 use mutation::{Noise, mutate, mutate_safetensors_header, run_all, seeds};
 use ptbr_model::{
-    Adapter, AdapterConfig, ArchConfig, Calibration, LoraModule, ModelFileInfo, QuantizationPlan,
-    WeightFormat, model_file_bytes, read_adapter, sha256, write_adapter,
+    Adapter, ArchConfig, Calibration, ModelFileInfo, QuantizationPlan, WeightFormat,
+    model_file_bytes, sha256, write_adapter_as,
 };
-use ptbr_runtime::{Model, Session};
+use ptbr_runtime::{Model, RwkvState, Session};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -160,30 +162,35 @@ fn tokenizers() {
 #[test]
 fn states() {
     let config = config(48, 32, 2, 64);
-    let model = Model::from_tensors(
-        ArchConfig::Rwkv4(config.clone()),
-        &random_tensors(&config, 3),
-        None,
-    )
-    .unwrap();
-    let mut session = Session::new(model);
-    session.prefill(&Values(1).tokens(9, 48)).unwrap();
-    let state = session.state().unwrap().to_bytes();
-    let memory = Memory::measured(|| session.restore(&state));
+    let model = random_model(&config, 3);
+    let adapter = model
+        .add_adapter(random_adapter(&config, 2, &[], 1))
+        .unwrap();
+    // With an adapter's id in it, and without.
+    let originals = [None, Some(&adapter)].map(|adapter| {
+        let mut session = Session::new(model.clone());
+        session.set_adapter(adapter).unwrap();
+        session.prefill(&Values(1).tokens(9, 48)).unwrap();
+        session.state().unwrap().to_bytes()
+    });
+    let memory = Memory::measured(|| RwkvState::from_bytes(&originals[0], &model));
+    let mut session = Session::new(model.clone());
     let loaded = run_all("states", &seeds(150_000), |seed| {
         let mut noise = Noise::new(seed);
+        let original = &originals[noise.below(2)];
         let forged = noise.chance(2);
         // With a digest that agrees, the content itself is what is checked.
-        let body = &state[..state.len() - if forged { 32 } else { 0 }];
+        let body = &original[..original.len() - if forged { 32 } else { 0 }];
         let mut bytes = mutate(body.to_vec(), &mut noise);
         if forged {
             bytes.extend(sha256(&bytes));
         }
-        let restored = memory
-            .check(bytes.len(), || session.restore(&bytes))
-            .is_ok();
+        let opened = memory.check(bytes.len(), || RwkvState::from_bytes(&bytes, &model));
+        let Ok(state) = opened else { return false };
+        // Whatever adapter it names by now.
+        session.set_state(&state.with_adapter(None)).unwrap();
         session.decode(1).unwrap();
-        restored
+        true
     });
     assert!(loaded > 0 || std::env::var_os("PTBR_SEED").is_some());
 }
@@ -191,57 +198,43 @@ fn states() {
 #[test]
 fn adapters() {
     let root = tempfile::tempdir().unwrap();
-    let module = |target: &str, in_features: usize, out_features: usize| LoraModule {
-        target: target.to_owned(),
-        in_features,
-        out_features,
-        a: vec![0.5; 4 * in_features],
-        b: vec![-0.25; 4 * out_features],
-    };
+    let config = config(48, 32, 1, 64);
+    let model = random_model(&config, 3);
     let adapter = Adapter {
-        config: AdapterConfig {
-            rank: 4,
-            alpha: 8.0,
-            rank_stabilized: false,
-            base_model: None,
-        },
-        model_id: Some("0".repeat(64)),
-        modules: vec![
-            module("blocks.0.att.key", 32, 32),
-            module("blocks.0.ffn.value", 64, 32),
-        ],
+        model_id: Some(model.model_id().to_owned()),
+        ..random_adapter(&config, 4, &["att.key", "ffn.value", "head"], 1)
     };
-    write_adapter(root.path(), &adapter).unwrap();
-    let paths =
-        ["adapter_config.json", "adapter_model.safetensors"].map(|name| root.path().join(name));
-    let originals = paths.each_ref().map(|path| std::fs::read(path).unwrap());
-    let memory = Memory::measured(|| read_adapter(root.path()));
+    let originals = [WeightFormat::F32, WeightFormat::F16].map(|format| {
+        write_adapter_as(root.path(), &adapter, format).unwrap();
+        ["adapter_config.json", "adapter_model.safetensors"]
+            .map(|name| std::fs::read(root.path().join(name)).unwrap())
+    });
+    let load = |config: &[u8], tensors: Vec<u8>| {
+        model.add_adapter(Adapter::from_bytes("a", config, tensors)?)
+    };
+    let [config, tensors] = &originals[0];
+    let memory = Memory::measured(|| load(config, tensors.clone()));
+    let mut session = Session::new(model.clone());
     let loaded = run_all("adapters", &seeds(150_000), |seed| {
         let mut noise = Noise::new(seed);
+        let half = noise.chance(2);
+        let [config, tensors] = originals[usize::from(half)].clone();
         let (config, tensors) = match noise.below(3) {
-            0 => (
-                mutate(originals[0].clone(), &mut noise),
-                originals[1].clone(),
-            ),
-            1 => (
-                originals[0].clone(),
-                mutate(originals[1].clone(), &mut noise),
-            ),
-            _ => (
-                originals[0].clone(),
-                mutate_safetensors_header(&originals[1], &mut noise),
-            ),
-        };
-        std::fs::write(&paths[0], &config).unwrap();
-        std::fs::write(&paths[1], &tensors).unwrap();
-        let opened = memory.check(config.len() + tensors.len(), || read_adapter(root.path()));
-        opened.is_ok_and(|adapter| {
-            for module in &adapter.modules {
-                assert_eq!(module.a.len(), module.in_features * adapter.config.rank);
-                assert_eq!(module.b.len(), module.out_features * adapter.config.rank);
+            0 => (mutate(config, &mut noise), tensors),
+            1 => (config, mutate(tensors, &mut noise)),
+            _ => {
+                let tensors = mutate_safetensors_header(&tensors, &mut noise);
+                (config, tensors)
             }
-            true
-        })
+        };
+        // f16 becomes f32 in memory.
+        let length = config.len() + tensors.len() * if half { 2 } else { 1 };
+        let opened = memory.check(length, || load(&config, tensors));
+        let Ok(adapter) = opened else { return false };
+        // What was accepted can be used.
+        session.set_adapter(Some(&adapter)).unwrap();
+        session.prefill(&[0, 47, 5]).unwrap();
+        true
     });
     assert!(loaded > 0 || std::env::var_os("PTBR_SEED").is_some());
 }

@@ -3,8 +3,11 @@
 
 mod common;
 
-use common::{Noise, config, random_adapter, random_model, random_tensors};
-use ptbr_model::{Adapter, MemoryTensors, RwkvConfig};
+use common::{Noise, config, model_in, random_adapter, random_model, random_tensors};
+use ptbr_model::{
+    Adapter, ArchConfig, Calibration, MemoryTensors, ModelFileInfo, QuantizationPlan, RwkvConfig,
+    TensorFile, WeightFormat, model_file_bytes,
+};
 use ptbr_runtime::Session;
 use std::ops::ControlFlow;
 
@@ -272,4 +275,53 @@ fn an_adapter_computes_what_merged_weights_would() {
             "{parts:?} changes too little to be missed: {change}"
         );
     }
+}
+
+/// Above rounded weights the adapter is the same: merging it into what the weights are after rounding gives what it computes at run time, but for the rounding of activations that a
+/// format's products do.
+#[test]
+fn an_adapter_above_rounded_weights_computes_what_merged_weights_would() {
+    let config = config(257, 96, 2, 160);
+    let adapter = random_adapter(&config, 4, &[], 5);
+    let tokens = Noise(99).tokens(37, config.vocab_size);
+    for format in WeightFormat::ALL {
+        let model = model_in(&config, 3, format);
+        let tensors = rounded(&config, 3, format);
+        let logits = |adapter: Option<&Adapter>| {
+            let mut session = Session::new(model.clone());
+            let loaded = adapter.map(|adapter| model.add_adapter(adapter.clone()).unwrap());
+            session.set_adapter(loaded.as_ref()).unwrap();
+            let oracle = Oracle {
+                config: &config,
+                tensors: &tensors,
+                adapter,
+            };
+            let expected = oracle.logits(&tokens).pop().unwrap();
+            let got = session.prefill(&tokens).unwrap();
+            got.iter()
+                .zip(&expected)
+                .map(|(got, expected)| (f64::from(*got) - expected).abs())
+                .fold(0.0, f64::max)
+        };
+        let (plain, adapted) = (logits(None), logits(Some(&adapter)));
+        println!("{format}: {plain:.2e} without, {adapted:.2e} with the adapter");
+        assert!(adapted <= 3.0 * plain + 1e-4, "{format}: {plain} {adapted}");
+    }
+}
+
+/// The weights as a model file of this format means them.
+fn rounded(config: &RwkvConfig, seed: u64, format: WeightFormat) -> MemoryTensors {
+    let mut tensors = random_tensors(config, seed);
+    let plan = QuantizationPlan::uniform(format);
+    let id = common::model_id(&tensors);
+    let info = ModelFileInfo::quantized(&plan, ArchConfig::Rwkv4(config.clone()), None, id);
+    let bytes = model_file_bytes(&info, &tensors, &Calibration::new()).unwrap();
+    let file = TensorFile::from_bytes("rounded", bytes).unwrap();
+    for spec in config.tensor_specs() {
+        if spec.shape.len() == 2 {
+            let matrix = file.matrix(&spec.name).unwrap();
+            matrix.dequantize(0, tensors.get_mut(&spec.name).unwrap());
+        }
+    }
+    tensors
 }

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 use ptbr_model::{
-    Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, RwkvConfig, TensorSource,
+    Adapter, AdapterConfig, ArchConfig, Calibration, LoraModule, MemoryTensors, ModelFileInfo,
+    QuantizationPlan, RwkvConfig, TensorSource, WeightFormat, model_file_bytes,
 };
 use ptbr_runtime::Model;
 use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig};
@@ -68,6 +69,16 @@ pub fn random_model(config: &RwkvConfig, seed: u64) -> Arc<Model> {
         None,
     )
     .unwrap()
+}
+
+/// The same model with its matrices in a number format.
+pub fn model_in(config: &RwkvConfig, seed: u64, format: WeightFormat) -> Arc<Model> {
+    let tensors = random_tensors(config, seed);
+    let plan = QuantizationPlan::uniform(format);
+    let id = model_id(&tensors);
+    let info = ModelFileInfo::quantized(&plan, ArchConfig::Rwkv4(config.clone()), None, id);
+    let bytes = model_file_bytes(&info, &tensors, &Calibration::new()).unwrap();
+    Model::from_bytes(format.name(), bytes).unwrap()
 }
 
 /// An adapter of every matrix that can have one, or of those whose name contains one of `parts`; its change is a good part of what the matrix itself computes.
