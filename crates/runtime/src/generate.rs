@@ -1,8 +1,12 @@
 //! Writing text that continues a prompt.
 
+mod writer;
+
+use crate::engine::wait;
 use crate::{RuntimeError, Sampler, SamplerConfig, Session};
 use ptbr_tokenizer::{TokenId, Tokenizer};
 use std::ops::ControlFlow;
+use writer::Writer;
 
 /// How to continue a prompt.
 #[derive(Clone, Debug)]
@@ -66,6 +70,16 @@ pub fn generate(
     options: &GenerateOptions,
     on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Generation, RuntimeError> {
+    wait(generate_async(session, prompt, options, on_piece))
+}
+
+/// [`generate`] where nobody may wait: in a browser, on its GPU.
+pub async fn generate_async(
+    session: &mut Session,
+    prompt: &str,
+    options: &GenerateOptions,
+    on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Generation, RuntimeError> {
     let model = session.model().clone();
     let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
     let mut sampler = Sampler::new(options.sampler.clone())?;
@@ -74,7 +88,7 @@ pub fn generate(
         history.push(tokenizer.bos_id());
     }
     history.extend(tokenizer.encode(prompt));
-    session.prefill(&history)?;
+    session.prefill_async(&history).await?;
 
     let prompt_tokens = history.len();
     // A vocabulary may be padded beyond the tokenizer's; those ids mean nothing.
@@ -91,21 +105,26 @@ pub fn generate(
         on_piece,
     };
     let mut stop = StopReason::MaxTokens;
-    while history.len() - prompt_tokens < options.max_tokens {
-        let position = session.position();
-        let logits = session.logits().ok_or(RuntimeError::NoTokens)?;
-        let token = sampler.sample(&logits[..known.min(logits.len())], &history, position)?;
-        if token == tokenizer.eos_id() {
-            stop = StopReason::EndOfText;
-            break;
+    let mut writer = Writer::new(session, known);
+    'write: while history.len() - prompt_tokens < options.max_tokens {
+        let left = options.max_tokens - (history.len() - prompt_tokens);
+        let drawn = writer.draw(&mut sampler, &history, left).await?;
+        for (kept, &token) in (0..).zip(&drawn) {
+            if token == tokenizer.eos_id() {
+                stop = StopReason::EndOfText;
+                writer.keep(kept).await?;
+                break 'write;
+            }
+            history.push(token);
+            if let Some(reason) = output.push(&stream.push(token)) {
+                stop = reason;
+                writer.keep(kept + 1).await?;
+                break 'write;
+            }
         }
-        history.push(token);
-        session.decode(token)?;
-        if let Some(reason) = output.push(&stream.push(token)) {
-            stop = reason;
-            break;
-        }
+        writer.keep(drawn.len()).await?;
     }
+    writer.finish().await?;
     if matches!(stop, StopReason::MaxTokens | StopReason::EndOfText) {
         stop = output
             .push(&stream.finish())

@@ -41,7 +41,7 @@ pub use batch::{Batch, DEFAULT_MAX_ROWS, SessionId};
 pub use engine::gpu::{AdapterChoice, GpuError};
 pub use error::RuntimeError;
 pub use evaluate::{EvalMetrics, evaluate, evaluate_session};
-pub use generate::{GenerateOptions, Generation, StopReason, generate};
+pub use generate::{GenerateOptions, Generation, StopReason, generate, generate_async};
 pub use model::Model;
 pub use prefix_cache::{CachedPrefix, PrefixCache};
 pub use sampler::{Sampler, SamplerConfig};

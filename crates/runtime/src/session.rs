@@ -1,5 +1,7 @@
 //! One text being read and written.
 
+#[cfg(feature = "gpu")]
+mod ahead;
 mod journal;
 
 use crate::engine::cpu::Work;
@@ -38,6 +40,8 @@ pub struct Session {
     chunk: usize,
     /// What a lost GPU takes away is read again from here.
     journal: Journal,
+    #[cfg(feature = "gpu")]
+    ahead: Option<ahead::Ahead>,
 }
 
 impl Session {
@@ -55,6 +59,8 @@ impl Session {
             has_logits: false,
             chunk: DEFAULT_CHUNK,
             journal: Journal::default(),
+            #[cfg(feature = "gpu")]
+            ahead: None,
         }
     }
 
@@ -71,6 +77,8 @@ impl Session {
             has_logits: self.has_logits,
             chunk: self.chunk,
             journal: self.journal.clone(),
+            #[cfg(feature = "gpu")]
+            ahead: None,
         })
     }
 

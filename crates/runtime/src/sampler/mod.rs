@@ -170,7 +170,7 @@ impl Sampler {
     }
 
     /// 64 bits that depend on the seed and the position alone.
-    fn random(&self, position: u64) -> u64 {
+    pub(crate) fn random(&self, position: u64) -> u64 {
         let mut key = *b"........ptbr-slm token draw 1...";
         key[..8].copy_from_slice(&self.config.seed.to_le_bytes());
         let mut rng = ChaCha8Rng::from_seed(key);

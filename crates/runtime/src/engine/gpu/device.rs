@@ -115,13 +115,13 @@ impl Device {
         let validation = self.raw.push_error_scope(wgpu::ErrorFilter::Validation);
         let result = work();
         let (validation, memory) = (validation.pop(), memory.pop());
-        for error in [validation.await, memory.await].into_iter().flatten() {
-            // A lost device refuses everything: say the cause and not the symptom.
-            self.check()?;
-            return Err(explain(&self.name, error));
-        }
+        let (validation, memory) = (validation.await, memory.await);
+        // A lost device refuses everything: its loss is the cause, a refusal the symptom.
         self.check()?;
-        Ok(result)
+        match validation.or(memory) {
+            Some(error) => Err(explain(&self.name, error)),
+            None => Ok(result),
+        }
     }
 }
 

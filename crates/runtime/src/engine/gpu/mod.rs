@@ -19,12 +19,14 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod write;
 
 pub use device::AdapterChoice;
 pub(crate) use device::GpuOptions;
 pub use error::GpuError;
 pub(crate) use slots::Slot;
 pub(crate) use step::GpuEngine;
+pub(crate) use write::Draws;
 
 /// Waits for a future that only this thread can finish: natively the engine polls the driver itself, so nothing has to wake us but other threads' callbacks.
 #[cfg(not(target_arch = "wasm32"))]

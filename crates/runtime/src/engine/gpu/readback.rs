@@ -68,13 +68,19 @@ impl Staging {
 
 /// The end of a mapping.
 #[derive(Clone, Default)]
-struct Mapped(Arc<Mutex<(Option<Result<(), String>>, Option<Waker>)>>);
+struct Mapped(Arc<Mutex<Mapping>>);
+
+#[derive(Default)]
+struct Mapping {
+    result: Option<Result<(), String>>,
+    waker: Option<Waker>,
+}
 
 impl Mapped {
     fn set(&self, result: Result<(), String>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 = Some(result);
-        if let Some(waker) = state.1.take() {
+        state.result = Some(result);
+        if let Some(waker) = state.waker.take() {
             waker.wake();
         }
     }
@@ -85,10 +91,10 @@ impl Future for Mapped {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.0.take() {
+        match state.result.take() {
             Some(result) => Poll::Ready(result),
             None => {
-                state.1 = Some(context.waker().clone());
+                state.waker = Some(context.waker().clone());
                 Poll::Pending
             }
         }

@@ -9,6 +9,7 @@ use super::plan::{Plan, StepSizes};
 use super::readback::Staging;
 use super::slots::{Slot, SlotPool};
 use super::weights::GpuWeights;
+use super::write::Sampling;
 use crate::LoadedAdapter;
 use crate::RuntimeError;
 use crate::engine::{Part, Wanted};
@@ -18,22 +19,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One model on one GPU.
 pub(crate) struct GpuEngine {
-    device: Arc<Device>,
-    sizes: Sizes,
+    pub(super) device: Arc<Device>,
+    pub(super) sizes: Sizes,
     weights: GpuWeights,
-    arena: Arena,
-    staging: Staging,
+    pub(super) arena: Arena,
+    pub(super) staging: Staging,
     pool: Arc<SlotPool>,
     inner: Mutex<Inner>,
 }
 
 /// What changes while the engine runs.
-struct Inner {
+pub(super) struct Inner {
     bank: Bank,
     state: wgpu::Buffer,
+    /// One state on its way from slot to slot.
+    transit: wgpu::Buffer,
     /// Slots that `state` holds.
     slots: usize,
-    plan: Option<Plan>,
+    pub(super) plan: Option<Plan>,
+    pub(super) sampling: Option<Sampling>,
 }
 
 /// Row of an adapter that is none; as in the shaders.
@@ -74,10 +78,11 @@ impl GpuEngine {
         let weights = GpuWeights::upload(&device, weights, model).await?;
         let arena = Arena::new(&device, &sizes).await?;
         let slots = 8.min(sizes.max_slots());
-        let (state, bank) = device
+        let (state, transit, bank) = device
             .scoped(|| {
                 (
                     buffer(&device, "state", slots * sizes.state_len()),
+                    buffer(&device, "state in transit", sizes.state_len()),
                     Bank::new(&device, &sizes),
                 )
             })
@@ -92,8 +97,10 @@ impl GpuEngine {
             inner: Mutex::new(Inner {
                 bank,
                 state,
+                transit,
                 slots,
                 plan: None,
+                sampling: None,
             }),
         })
     }
@@ -132,20 +139,21 @@ impl GpuEngine {
     /// Another slot with the same state.
     pub(crate) fn fork_slot(&self, from: &Slot) -> Result<Slot, GpuError> {
         let slot = self.new_slot()?;
+        self.copy_state(from, &slot);
+        Ok(slot)
+    }
+
+    /// Replaces a state by another's.
+    pub(crate) fn copy_state(&self, from: &Slot, to: &Slot) {
         let inner = self.lock();
         let bytes = self.sizes.state_len() as u64 * 4;
-        let mut encoder = self.encoder("fork");
-        // A copy within one buffer is allowed: the ranges do not overlap.
-        encoder.copy_buffer_to_buffer(
-            &inner.state,
-            u64::from(from.current()) * bytes,
-            &inner.state,
-            u64::from(slot.current()) * bytes,
-            bytes,
-        );
+        let mut encoder = self.encoder("copy state");
+        // Not within one buffer: WebGPU forbids it.
+        let from = u64::from(from.current()) * bytes;
+        let to = u64::from(to.current()) * bytes;
+        encoder.copy_buffer_to_buffer(&inner.state, from, &inner.transit, 0, bytes);
+        encoder.copy_buffer_to_buffer(&inner.transit, 0, &inner.state, to, bytes);
         self.device.queue.submit([encoder.finish()]);
-        drop(inner);
-        Ok(slot)
     }
 
     fn grow(&self, inner: &mut Inner, needed: usize) {
@@ -214,7 +222,7 @@ impl GpuEngine {
     }
 
     /// The number in the bank of each part's adapter; those that are not on the GPU yet go there.
-    async fn residents(&self, parts: &[Part<'_>]) -> Result<Vec<Option<u32>>, GpuError> {
+    pub(super) async fn residents(&self, parts: &[Part<'_>]) -> Result<Vec<Option<u32>>, GpuError> {
         let wanted: Vec<&LoadedAdapter> = parts.iter().filter_map(|part| part.adapter).collect();
         if self.lock().bank.lacks(&wanted) {
             self.device
@@ -238,12 +246,7 @@ impl GpuEngine {
         let plan = self.plan(&mut inner);
         let step = layout.sizes();
         plan.prepare(&self.device, step);
-        let queue = &self.device.queue;
-        queue.write_buffer(&self.arena.rows, 0, bytemuck::cast_slice(&layout.rows));
-        queue.write_buffer(&self.arena.seqs, 0, bytemuck::cast_slice(&layout.seqs));
-        if !layout.chosen.is_empty() {
-            queue.write_buffer(&self.arena.chosen, 0, bytemuck::cast_slice(&layout.chosen));
-        }
+        self.write_layout(layout);
         let mut encoder = self.encoder("step");
         plan.record(&self.device, &mut encoder, step);
         let bytes = (layout.chosen.len() * self.sizes.vocab * 4) as u64;
@@ -252,12 +255,21 @@ impl GpuEngine {
             encoder.copy_buffer_to_buffer(&self.arena.logits, 0, &staging, 0, bytes);
             staging
         });
-        queue.submit([encoder.finish()]);
+        self.device.queue.submit([encoder.finish()]);
         staging
     }
 
+    pub(super) fn write_layout(&self, layout: &Layout) {
+        let queue = &self.device.queue;
+        queue.write_buffer(&self.arena.rows, 0, bytemuck::cast_slice(&layout.rows));
+        queue.write_buffer(&self.arena.seqs, 0, bytemuck::cast_slice(&layout.seqs));
+        if !layout.chosen.is_empty() {
+            queue.write_buffer(&self.arena.chosen, 0, bytemuck::cast_slice(&layout.chosen));
+        }
+    }
+
     /// Makes pipelines and bind groups, unless they are there.
-    async fn prepare(&self) -> Result<(), GpuError> {
+    pub(super) async fn prepare(&self) -> Result<(), GpuError> {
         if self.lock().plan.is_some() {
             return self.device.check();
         }
@@ -268,7 +280,7 @@ impl GpuEngine {
             .await
     }
 
-    fn plan<'a>(&self, inner: &'a mut Inner) -> &'a mut Plan {
+    pub(super) fn plan<'a>(&self, inner: &'a mut Inner) -> &'a mut Plan {
         let Inner {
             bank, state, plan, ..
         } = inner;
@@ -302,19 +314,19 @@ impl GpuEngine {
         self.device.raw.destroy();
     }
 
-    fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
+    pub(super) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
         self.device
             .raw
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What a step tells the kernels.
-struct Layout {
+pub(super) struct Layout {
     rows: Vec<[u32; 4]>,
     seqs: Vec<[u32; 4]>,
     chosen: Vec<u32>,
@@ -322,7 +334,10 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(parts: &mut [Part<'_>], adapters: &[Option<u32>]) -> Result<Self, RuntimeError> {
+    pub(super) fn new(
+        parts: &mut [Part<'_>],
+        adapters: &[Option<u32>],
+    ) -> Result<Self, RuntimeError> {
         let mut layout = Self {
             rows: Vec::new(),
             seqs: Vec::new(),
@@ -350,7 +365,7 @@ impl Layout {
         Ok(layout)
     }
 
-    fn sizes(&self) -> StepSizes {
+    pub(super) fn sizes(&self) -> StepSizes {
         StepSizes {
             rows: self.rows.len(),
             sequences: self.seqs.len(),

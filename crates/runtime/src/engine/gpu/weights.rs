@@ -175,9 +175,7 @@ impl Uploader<'_> {
             }
             rows += matrix.rows;
         }
-        for bound in matrices.len() - 1..2 {
-            bounds[bound] = rows;
-        }
+        bounds[matrices.len() - 1..].fill(rows);
         let mut pieces = Vec::with_capacity(plan.len());
         let mut first_row = 0;
         for shares in plan {

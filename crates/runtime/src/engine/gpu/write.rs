@@ -1,0 +1,201 @@
+//! Several tokens in one submission: each step's logits are sampled where they are, and the token goes straight into the next step.
+
+use super::GpuError;
+use super::arena::buffer;
+use super::pipelines::{Pipeline, kernel};
+use super::plan::StepSizes;
+use super::step::{GpuEngine, Layout};
+use crate::RuntimeError;
+use crate::engine::Part;
+use ptbr_kernels::cpu::{SampleParams, SampleSettings};
+use ptbr_tokenizer::TokenId;
+use std::sync::PoisonError;
+
+/// How to draw.
+pub(crate) struct Draws<'a> {
+    pub settings: SampleSettings,
+    /// Tokens so far.
+    pub history: &'a [TokenId],
+    /// How many of the last ones the penalty looks at; 0 is all, and whatever it is where there is no penalty.
+    pub window: usize,
+    /// 64 bits for each draw, as many as draws.
+    pub random: &'a [u64],
+}
+
+/// Buffers of the sampler for a number of steps and a capacity of the history.
+pub(super) struct Sampling {
+    steps: usize,
+    capacity: usize,
+    pipeline: Pipeline,
+    group: wgpu::BindGroup,
+    history: wgpu::Buffer,
+    settings: wgpu::Buffer,
+    random: wgpu::Buffer,
+    drawn: wgpu::Buffer,
+}
+
+impl GpuEngine {
+    /// Reads the part's one token, draws the next, reads it, and so on; the tokens drawn, the last of which is not read. `None` for those that could not be drawn.
+    pub(crate) async fn write(
+        &self,
+        mut part: Part<'_>,
+        draws: &Draws<'_>,
+    ) -> Result<Vec<Option<TokenId>>, RuntimeError> {
+        let steps = draws.random.len();
+        let parts = std::slice::from_mut(&mut part);
+        let adapters = self.residents(parts).await?;
+        self.prepare().await?;
+        let layout = Layout::new(parts, &adapters)?;
+        let capacity = match (draws.settings.penalty == 1.0, draws.window) {
+            (true, _) => 0,
+            (false, 0) => (draws.history.len() + steps).next_power_of_two(),
+            (false, window) => window,
+        };
+        self.prepare_sampling(steps, capacity).await?;
+        let staging = self.submit_writing(&layout, draws, steps, capacity);
+        let slot = part.slot.gpu()?;
+        for _ in 0..steps {
+            slot.swap();
+        }
+        let mut drawn = vec![0u32; 1 + steps];
+        self.staging.read(&self.device, staging, &mut drawn).await?;
+        // NO_TOKEN is no token id.
+        Ok(drawn[1..]
+            .iter()
+            .map(|&token| TokenId::try_from(token).ok())
+            .collect())
+    }
+
+    /// Makes buffers and bind group of the sampler, unless they are there.
+    async fn prepare_sampling(&self, steps: usize, capacity: usize) -> Result<(), GpuError> {
+        let fits = |sampling: &Sampling| sampling.steps == steps && sampling.capacity == capacity;
+        if self.lock().sampling.as_ref().is_some_and(fits) {
+            return Ok(());
+        }
+        let sampling = self
+            .device
+            .scoped(|| self.make_sampling(steps, capacity))
+            .await?;
+        self.lock().sampling = Some(sampling);
+        Ok(())
+    }
+
+    fn make_sampling(&self, steps: usize, capacity: usize) -> Sampling {
+        let device = &self.device;
+        let pipeline = device
+            .pipelines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(device, kernel("sample", "read"));
+        let make = |label: &str, words: usize| buffer(device, label, words);
+        let (history, settings) = (
+            make("sample.history", 2 + capacity),
+            make("sample.settings", 8),
+        );
+        let (random, drawn) = (
+            make("sample.random", steps * 2),
+            make("sample.drawn", 1 + steps),
+        );
+        let params = make("sample.params", 4);
+        let words = SampleParams {
+            vocab: self.sizes.vocab as u32,
+            rows: 1,
+            steps: steps as u32,
+            capacity: capacity as u32,
+        }
+        .words();
+        device
+            .queue
+            .write_buffer(&params, 0, bytemuck::cast_slice(&words));
+        let buffers = [
+            &self.arena.logits,
+            &history,
+            &settings,
+            &random,
+            &self.arena.rows,
+            &self.arena.seqs,
+            &drawn,
+            &params,
+        ];
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0u32..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.as_entire_binding(),
+            })
+            .collect();
+        let group = device.raw.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("sample"),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        Sampling {
+            steps,
+            capacity,
+            pipeline,
+            group,
+            history,
+            settings,
+            random,
+            drawn,
+        }
+    }
+
+    fn submit_writing(
+        &self,
+        layout: &Layout,
+        draws: &Draws<'_>,
+        steps: usize,
+        capacity: usize,
+    ) -> wgpu::Buffer {
+        let mut inner = self.lock();
+        let plan = self.plan(&mut inner);
+        let step: StepSizes = layout.sizes();
+        plan.prepare(&self.device, step);
+        self.write_layout(layout);
+        let bytes = 4 * (1 + steps as u64);
+        let staging = self.staging.take(&self.device, bytes);
+        let mut encoder = self.encoder("write");
+        let (Some(plan), Some(sampling)) = (&inner.plan, &inner.sampling) else {
+            unreachable!("made by prepare and prepare_sampling");
+        };
+        let queue = &self.device.queue;
+        queue.write_buffer(
+            &sampling.history,
+            0,
+            bytemuck::cast_slice(&ring(draws, capacity)),
+        );
+        queue.write_buffer(&sampling.settings, 0, bytemuck::bytes_of(&draws.settings));
+        queue.write_buffer(&sampling.random, 0, bytemuck::cast_slice(draws.random));
+        queue.write_buffer(&sampling.drawn, 0, bytemuck::bytes_of(&0u32));
+        for _ in 0..steps {
+            plan.record(&self.device, &mut encoder, step);
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: Some("sample"),
+                timestamp_writes: None,
+            });
+            pass.set_pipeline(&sampling.pipeline.raw);
+            pass.set_bind_group(0, &sampling.group, &[]);
+            pass.dispatch_workgroups(1, 1, 1);
+        }
+        encoder.copy_buffer_to_buffer(&sampling.drawn, 0, &staging, 0, bytes);
+        queue.submit([encoder.finish()]);
+        staging
+    }
+}
+
+/// Number of tokens so far, window, ring of the last `capacity`: token number n is in place n % capacity.
+fn ring(draws: &Draws<'_>, capacity: usize) -> Vec<u32> {
+    let total = draws.history.len();
+    let mut words = vec![0; 2 + capacity];
+    (words[0], words[1]) = (total as u32, draws.window as u32);
+    for (number, &token) in draws
+        .history
+        .iter()
+        .enumerate()
+        .skip(total.saturating_sub(capacity))
+    {
+        words[2 + number % capacity] = u32::from(token);
+    }
+    words
+}
