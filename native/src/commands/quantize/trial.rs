@@ -34,11 +34,6 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// The model.
-    pub fn source(&self) -> &ModelSource {
-        self.source
-    }
-
     /// By what share the perplexity rises with the formats of `plan`, through the engine that will run the file.
     ///
     /// # Errors
