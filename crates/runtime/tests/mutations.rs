@@ -11,8 +11,8 @@ mod mutation;
 use common::{Noise as Values, config, model_id, random_tensors, tokenizer};
 use mutation::{Noise, mutate, mutate_safetensors_header, run_all, seeds};
 use ptbr_model::{
-    Adapter, AdapterConfig, ArchConfig, Calibration, LoraModule, ModelFileInfo, QuantizationPlan,
-    WeightFormat, model_file_bytes, read_adapter, sha256, write_adapter,
+    Adapter, AdapterConfig, ArchConfig, LoraModule, ModelFileInfo, QuantizationPlan, WeightFormat,
+    model_file_bytes, read_adapter, sha256, write_adapter,
 };
 use ptbr_runtime::{Model, Session};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
@@ -111,7 +111,7 @@ fn model_files() -> Vec<Vec<u8>> {
     let file = |plan: &QuantizationPlan| {
         let id = model_id(&tensors);
         let info = ModelFileInfo::quantized(plan, config.clone(), None, id);
-        model_file_bytes(&info, &tensors, &Calibration::new()).unwrap()
+        model_file_bytes(&info, &tensors).unwrap()
     };
     plans.iter().map(file).collect()
 }

@@ -185,7 +185,6 @@ fn write(
         &args.output,
         &trial::document(source, plan),
         &source.tensors().in_order(&specs),
-        &ptbr_model::Calibration::new(),
         &mut |tensor| {
             bar.inc(tensor.elements as u64);
             written.push(tensor.clone());
