@@ -13,8 +13,8 @@ use common::{
 };
 use mutation::{Noise, mutate, mutate_safetensors_header, run_all, seeds};
 use ptbr_model::{
-    Adapter, ArchConfig, Calibration, ModelFileInfo, QuantizationPlan, WeightFormat,
-    model_file_bytes, sha256, write_adapter_as,
+    Adapter, ArchConfig, ModelFileInfo, QuantizationPlan, WeightFormat, model_file_bytes, sha256,
+    write_adapter_as,
 };
 use ptbr_runtime::{Model, RwkvState, Session};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
@@ -113,7 +113,7 @@ fn model_files() -> Vec<Vec<u8>> {
     let file = |plan: &QuantizationPlan| {
         let id = model_id(&tensors);
         let info = ModelFileInfo::quantized(plan, config.clone(), None, id);
-        model_file_bytes(&info, &tensors, &Calibration::new()).unwrap()
+        model_file_bytes(&info, &tensors).unwrap()
     };
     plans.iter().map(file).collect()
 }

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Noise, config, model_in, random_adapter, random_model, random_tensors};
 use ptbr_model::{
-    Adapter, ArchConfig, Calibration, MemoryTensors, ModelFileInfo, QuantizationPlan, RwkvConfig,
-    TensorFile, WeightFormat, model_file_bytes,
+    Adapter, ArchConfig, MemoryTensors, ModelFileInfo, QuantizationPlan, RwkvConfig, TensorFile,
+    WeightFormat, model_file_bytes,
 };
 use ptbr_runtime::Session;
 use std::ops::ControlFlow;
@@ -315,7 +315,7 @@ fn rounded(config: &RwkvConfig, seed: u64, format: WeightFormat) -> MemoryTensor
     let plan = QuantizationPlan::uniform(format);
     let id = common::model_id(&tensors);
     let info = ModelFileInfo::quantized(&plan, ArchConfig::Rwkv4(config.clone()), None, id);
-    let bytes = model_file_bytes(&info, &tensors, &Calibration::new()).unwrap();
+    let bytes = model_file_bytes(&info, &tensors).unwrap();
     let file = TensorFile::from_bytes("rounded", bytes).unwrap();
     for spec in config.tensor_specs() {
         if spec.shape.len() == 2 {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 use ptbr_model::{
-    Adapter, AdapterConfig, ArchConfig, Calibration, LoraModule, MemoryTensors, ModelFileInfo,
-    QuantizationPlan, RwkvConfig, TensorSource, WeightFormat, model_file_bytes,
+    Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, ModelFileInfo, QuantizationPlan,
+    RwkvConfig, TensorSource, WeightFormat, model_file_bytes,
 };
 use ptbr_runtime::Model;
 use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig};
@@ -77,7 +77,7 @@ pub fn model_in(config: &RwkvConfig, seed: u64, format: WeightFormat) -> Arc<Mod
     let plan = QuantizationPlan::uniform(format);
     let id = model_id(&tensors);
     let info = ModelFileInfo::quantized(&plan, ArchConfig::Rwkv4(config.clone()), None, id);
-    let bytes = model_file_bytes(&info, &tensors, &Calibration::new()).unwrap();
+    let bytes = model_file_bytes(&info, &tensors).unwrap();
     Model::from_bytes(format.name(), bytes).unwrap()
 }
 

@@ -9,8 +9,8 @@ use super::step::GpuEngine;
 use crate::engine::{Executor, Part, StateSlot, Wanted};
 use crate::{Model, RuntimeError};
 use ptbr_model::{
-    ArchConfig, Calibration, MemoryTensors, ModelFileInfo, QuantizationPlan, RwkvConfig,
-    WeightFormat, model_file_bytes,
+    ArchConfig, MemoryTensors, ModelFileInfo, QuantizationPlan, RwkvConfig, WeightFormat,
+    model_file_bytes,
 };
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ fn model(format: WeightFormat) -> Result<(Arc<Model>, Arc<Model>), RuntimeError>
     let plan = QuantizationPlan::uniform(format);
     // The id is nobody's: the model never leaves this function's callers.
     let info = ModelFileInfo::quantized(&plan, config.clone(), None, "0".repeat(64));
-    let bytes = model_file_bytes(&info, &tensors, &Calibration::new())?;
+    let bytes = model_file_bytes(&info, &tensors)?;
     let stored = Model::from_bytes("the known question", bytes)?;
     // The CPU's own products round activations where weights are integers; the question is what these weights give exactly.
     let (weights, _) = stored.parts();
