@@ -3,11 +3,10 @@
 
 mod common;
 
-use common::{Noise, config, model_in, random_adapter, random_model, random_tensors};
-use ptbr_model::{
-    Adapter, ArchConfig, MemoryTensors, ModelFileInfo, QuantizationPlan, RwkvConfig, TensorFile,
-    WeightFormat, model_file_bytes,
+use common::{
+    Noise, config, model_file_in, model_in, random_adapter, random_model, random_tensors,
 };
+use ptbr_model::{Adapter, MemoryTensors, ModelSource, RwkvConfig, WeightFormat};
 use ptbr_runtime::Session;
 use std::ops::ControlFlow;
 
@@ -179,6 +178,13 @@ fn zip(a: &Rows, b: &Rows, f: impl Fn(f64, f64) -> f64) -> Rows {
         .collect()
 }
 
+fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f64::max)
+}
+
 /// Largest difference between the engine's logits and the oracle's, and the rms of the latter.
 fn compare(config: &RwkvConfig, seed: u64, adapter: Option<&Adapter>) -> (f64, f64) {
     let tensors = random_tensors(config, seed);
@@ -266,10 +272,7 @@ fn an_adapter_computes_what_merged_weights_would() {
         };
         let tokens = Noise(99).tokens(8, config.vocab_size);
         let (before, after) = (plain.logits(&tokens), changed.logits(&tokens));
-        let change = before[7]
-            .iter()
-            .zip(&after[7])
-            .fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
+        let change = largest_difference(&before[7], &after[7]);
         assert!(
             change > 0.05,
             "{parts:?} changes too little to be missed: {change}"
@@ -287,41 +290,37 @@ fn an_adapter_above_rounded_weights_computes_what_merged_weights_would() {
     for format in WeightFormat::ALL {
         let model = model_in(&config, 3, format);
         let tensors = rounded(&config, 3, format);
-        let logits = |adapter: Option<&Adapter>| {
-            let mut session = Session::new(model.clone());
-            let loaded = adapter.map(|adapter| model.add_adapter(adapter.clone()).unwrap());
-            session.set_adapter(loaded.as_ref()).unwrap();
+        let oracle = |adapter: Option<&Adapter>| {
             let oracle = Oracle {
                 config: &config,
                 tensors: &tensors,
                 adapter,
             };
-            let expected = oracle.logits(&tokens).pop().unwrap();
-            let got = session.prefill(&tokens).unwrap();
-            got.iter()
-                .zip(&expected)
-                .map(|(got, expected)| (f64::from(*got) - expected).abs())
-                .fold(0.0, f64::max)
+            oracle.logits(&tokens).pop().unwrap()
         };
-        let (plain, adapted) = (logits(None), logits(Some(&adapter)));
+        let difference = |adapter: Option<&Adapter>| {
+            let mut session = Session::new(model.clone());
+            let loaded = adapter.map(|adapter| model.add_adapter(adapter.clone()).unwrap());
+            session.set_adapter(loaded.as_ref()).unwrap();
+            let got = session.prefill(&tokens).unwrap();
+            let got: Vec<f64> = got.iter().map(|&logit| f64::from(logit)).collect();
+            largest_difference(&got, &oracle(adapter))
+        };
+        let (plain, adapted) = (difference(None), difference(Some(&adapter)));
+        let change = largest_difference(&oracle(None), &oracle(Some(&adapter)));
         println!("{format}: {plain:.2e} without, {adapted:.2e} with the adapter");
         assert!(adapted <= 3.0 * plain + 1e-4, "{format}: {plain} {adapted}");
+        assert!(change > 10.0 * adapted, "{format}: a change of {change}");
     }
 }
 
 /// The weights as a model file of this format means them.
 fn rounded(config: &RwkvConfig, seed: u64, format: WeightFormat) -> MemoryTensors {
     let mut tensors = random_tensors(config, seed);
-    let plan = QuantizationPlan::uniform(format);
-    let id = common::model_id(&tensors);
-    let info = ModelFileInfo::quantized(&plan, ArchConfig::Rwkv4(config.clone()), None, id);
-    let bytes = model_file_bytes(&info, &tensors).unwrap();
-    let file = TensorFile::from_bytes("rounded", bytes).unwrap();
-    for spec in config.tensor_specs() {
-        if spec.shape.len() == 2 {
-            let matrix = file.matrix(&spec.name).unwrap();
-            matrix.dequantize(0, tensors.get_mut(&spec.name).unwrap());
-        }
+    let file = ModelSource::from_bytes("rounded", model_file_in(config, seed, format)).unwrap();
+    for spec in config.tensor_specs().iter().filter(|spec| spec.is_matrix()) {
+        let matrix = file.matrix(&spec.name).unwrap();
+        matrix.dequantize(0, tensors.get_mut(&spec.name).unwrap());
     }
     tensors
 }

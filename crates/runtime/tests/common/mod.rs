@@ -71,14 +71,17 @@ pub fn random_model(config: &RwkvConfig, seed: u64) -> Arc<Model> {
     .unwrap()
 }
 
-/// The same model with its matrices in a number format.
-pub fn model_in(config: &RwkvConfig, seed: u64, format: WeightFormat) -> Arc<Model> {
+/// The model file of [`random_tensors`] with the matrices in a number format.
+pub fn model_file_in(config: &RwkvConfig, seed: u64, format: WeightFormat) -> Vec<u8> {
     let tensors = random_tensors(config, seed);
     let plan = QuantizationPlan::uniform(format);
     let id = model_id(&tensors);
     let info = ModelFileInfo::quantized(&plan, ArchConfig::Rwkv4(config.clone()), None, id);
-    let bytes = model_file_bytes(&info, &tensors).unwrap();
-    Model::from_bytes(format.name(), bytes).unwrap()
+    model_file_bytes(&info, &tensors).unwrap()
+}
+
+pub fn model_in(config: &RwkvConfig, seed: u64, format: WeightFormat) -> Arc<Model> {
+    Model::from_bytes(format.name(), model_file_in(config, seed, format)).unwrap()
 }
 
 /// An adapter of every matrix that can have one, or of those whose name contains one of `parts`; its change is a good part of what the matrix itself computes.

@@ -53,11 +53,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         .check_against(model.config(), model.model_id())
         .with_context(|| format!("cannot merge {}", folder.display()))?;
     warn_of(matching, &folder, &ui);
-    for spec in model.config().tensor_specs() {
-        let format = match spec.shape.as_slice() {
-            [_, _] => model.tensors().matrix(&spec.name)?.format(),
-            _ => WeightFormat::F32,
-        };
+    for name in model.config().matrix_names() {
+        let format = model.matrix(&name)?.format();
         if format != WeightFormat::F32 {
             bail!(
                 "{} holds weights in {format}, and merging into rounded weights would round them again; give the f32 model that it was made from",
