@@ -24,6 +24,11 @@ fn the_demo_learns_portuguese() {
         100.0 * known
     );
     assert!(bits < 2.6, "{bits} bits per byte on the held-out part");
+    let rounded = number(&result["quantized"]["bits_per_byte"]);
+    assert!(
+        (rounded - bits).abs() < 0.01 * bits,
+        "{rounded} bits per byte in int8, {bits} before"
+    );
     assert!(
         known >= 0.70,
         "only {known} of the long words occur in the training text"
@@ -44,6 +49,7 @@ fn the_demo_learns_portuguese() {
             "tokenize",
             "train",
             "evaluate",
+            "quantize",
             "generate",
             "check"
         ]

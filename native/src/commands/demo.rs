@@ -8,12 +8,14 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use ptbr_corpus::{BlankLines, CleanOptions, WikiOptions, read_documents};
 use ptbr_dataset::MmapDataset;
-use ptbr_model::{Recipe, TrainingConfig};
+use ptbr_model::{Recipe, TrainingConfig, WeightFormat};
 use ptbr_runtime::SamplerConfig;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::commands::{clean_corpus, evaluate, generate, process_wiki, tokenize, train_tokenizer};
+use crate::commands::{
+    clean_corpus, evaluate, generate, process_wiki, quantize, tokenize, train_tokenizer,
+};
 use crate::demo::{self, DemoFolder};
 use crate::loading;
 use crate::options::{Common, Device, EngineDevice};
@@ -31,7 +33,7 @@ const PROMPT: &str = "Naquela noite,";
 /// Go the whole way on text inside the program, in about three minutes
 ///
 /// Cleans a small dump and three novels, learns a tokenizer, trains the preset nano on the best device, measures it on
-/// chapters that were held out, and lets it write. Everything it makes stays in the output folder.
+/// chapters that were held out, rounds its weights to eight bits, and lets it write. Everything it makes stays in the output folder.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example:\n  ptbr-slm demo --output demo-output")]
 pub struct Args {
@@ -208,7 +210,22 @@ pub fn run(args: &Args) -> Result<Outcome> {
         ),
     )?;
 
-    steps.begin("generate: a hundred and fifty tokens")?;
+    steps.begin("quantize: int8")?;
+    let quantized = folder.quantized();
+    let [before, after] = quantize::to_file(&folder.run(), WeightFormat::Int8, &quantized)?;
+    let model = loading::model(&quantized, EngineDevice::Auto, &ui)?;
+    let rounded = evaluate::measure(&model, MmapDataset::open(&held_out_bin)?.tokens(), &ui)?;
+    steps.end(
+        "quantize",
+        &format!(
+            "{} instead of {}, perplexity {:+.2} %",
+            ui::bytes(after),
+            ui::bytes(before),
+            100.0 * (rounded.perplexity / metrics.perplexity - 1.0)
+        ),
+    )?;
+
+    steps.begin("generate: a hundred and fifty tokens, from the int8 file")?;
     ui.text(&format!("      {PROMPT}"))?;
     let sampler = SamplerConfig {
         temperature: 0.7,
@@ -242,6 +259,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     ui.result(&json!({
         "steps": steps.results,
         "validation": metrics,
+        "quantized": rounded,
         "text": written,
         "known_words": check.known_share(),
         "longest_copy": check.longest_copy,
@@ -250,7 +268,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let run = folder.run();
     ui.next(&format!(
         "ptbr-slm generate --model {} --prompt \"Capitu\" --max-tokens 200",
-        run.display()
+        quantized.display()
     ));
     ui.next(&format!("ptbr-slm info {}", run.display()));
     ui.next("ptbr-slm train --help");

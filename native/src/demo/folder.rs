@@ -23,7 +23,7 @@ impl DemoFolder {
     /// When there is something else in it, or it cannot be written.
     pub fn prepare(root: &Path) -> Result<Self> {
         if root.join(MARKER).is_file() {
-            for part in ["raw", "texts", "data", "run"] {
+            for part in ["raw", "texts", "data", "run", "quantized"] {
                 let old = root.join(part);
                 if old.is_dir() {
                     fs::remove_dir_all(&old)
@@ -42,7 +42,7 @@ impl DemoFolder {
         let folder = Self {
             root: root.to_owned(),
         };
-        for part in [folder.raw_texts(), folder.data()] {
+        for part in [folder.raw_texts(), folder.data(), root.join("quantized")] {
             make_folder(&part)?;
         }
         write(
@@ -75,6 +75,11 @@ impl DemoFolder {
     /// Checkpoints and metrics.
     pub fn run(&self) -> PathBuf {
         self.root.join("run")
+    }
+
+    /// The model file that is a quarter of the size.
+    pub fn quantized(&self) -> PathBuf {
+        self.root.join("quantized").join("nano-int8.safetensors")
     }
 }
 

@@ -131,6 +131,23 @@ pub fn run(args: &Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Writes a model with all its matrices in one format; bytes of the tensors before and after.
+///
+/// # Errors
+/// As [`run`].
+pub fn to_file(model: &Path, format: WeightFormat, output: &Path) -> Result<[u64; 2]> {
+    let source = ModelSource::open(model)?;
+    let plan = QuantizationPlan::uniform(format);
+    let specs = source.config().tensor_specs();
+    write_model_file_with(
+        output,
+        &trial::document(&source, &plan),
+        &source.tensors().in_order(&specs),
+        &mut |_| (),
+    )?;
+    Ok([source.plan(), &plan].map(|plan| plan.num_bytes(source.config())))
+}
+
 /// The plan that the flags ask for; where several name a matrix, the widest format has it.
 fn kept(args: &Args, source: &ModelSource) -> Result<QuantizationPlan> {
     let mut plan = QuantizationPlan::uniform(args.format);

@@ -4,7 +4,6 @@ use super::GpuError;
 use super::arena::{Sizes, buffer};
 use super::device::Device;
 use super::plan::{AdapterBuffers, LAYER_MODULES};
-use super::weights::MAX_BINDING;
 use crate::LoadedAdapter;
 use crate::model::rwkv4::{LayerMatrix, Rwkv4Matrix};
 use std::sync::Arc;
@@ -105,10 +104,15 @@ impl Bank {
             }
             let rank = self.buffers.rank.max(adapter.config().rank);
             fits(
+                sizes,
                 "the numbers of all resident adapters",
                 self.numbers.len() + adapter.num_parameters(),
             )?;
-            fits("an adapter's low-rank activations", low_words(sizes, rank))?;
+            fits(
+                sizes,
+                "an adapter's low-rank activations",
+                low_words(sizes, rank),
+            )?;
             self.buffers.rank = rank;
             for layer in 0..sizes.layers {
                 for (matrix, _) in LayerMatrix::ALL {
@@ -136,14 +140,14 @@ fn low_words(sizes: &Sizes, rank: usize) -> usize {
     sizes.max_rows() * 3 * (rank + 2)
 }
 
-fn fits(what: &str, words: usize) -> Result<(), GpuError> {
-    let bytes = words as u64 * 4;
-    if bytes <= MAX_BINDING {
+fn fits(sizes: &Sizes, what: &str, words: usize) -> Result<(), GpuError> {
+    let (bytes, limit) = (words as u64 * 4, sizes.max_binding as u64);
+    if bytes <= limit {
         return Ok(());
     }
     Err(GpuError::TooLarge {
         what: what.to_owned(),
         bytes,
-        limit: MAX_BINDING,
+        limit,
     })
 }

@@ -2,7 +2,6 @@
 
 use super::GpuError;
 use super::device::Device;
-use super::weights::MAX_BINDING;
 
 /// Vectors of C in a layer's state: att_x, ffn_x, aa, bb, pp, as in `StateSpec`.
 pub(super) const STATE_VECTORS: usize = 5;
@@ -15,6 +14,8 @@ pub(super) struct Sizes {
     pub d_ffn: usize,
     pub layers: usize,
     pub eps: f32,
+    /// Most bytes of a binding.
+    pub max_binding: usize,
 }
 
 impl Sizes {
@@ -26,19 +27,19 @@ impl Sizes {
     /// Most rows of a step: what the widest activation allows in one binding, and no more than help.
     pub(super) fn max_rows(&self) -> usize {
         let widest = (self.d_ffn + self.d_model).max(3 * self.d_model) * 4;
-        (MAX_BINDING as usize / widest).clamp(1, 256)
+        (self.max_binding / widest).clamp(1, 256)
     }
 
     /// Most rows of logits of a step.
     pub(super) fn max_logits(&self) -> usize {
-        (MAX_BINDING as usize / (self.vocab * 4))
+        (self.max_binding / (self.vocab * 4))
             .clamp(1, 64)
             .min(self.max_rows())
     }
 
     /// Most state slots in one binding.
     pub(super) fn max_slots(&self) -> usize {
-        MAX_BINDING as usize / (self.state_len() * 4)
+        self.max_binding / (self.state_len() * 4)
     }
 }
 

@@ -4,6 +4,9 @@ use super::GpuError;
 use super::pipelines::{Pipelines, ShaderEdit};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// No binding is larger: WebGPU's default limit.
+const MAX_BINDING: u64 = 128 << 20;
+
 /// Which adapter to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdapterChoice {
@@ -19,6 +22,8 @@ pub(crate) struct GpuOptions {
     pub choice: AdapterChoice,
     /// Sums within subgroups where the adapter has them.
     pub subgroups: bool,
+    /// Most bytes of a binding.
+    pub max_binding: u64,
     /// Changes every shader before it is compiled: a test's driver that computes wrongly.
     pub edit: Option<ShaderEdit>,
 }
@@ -29,6 +34,7 @@ impl GpuOptions {
         Self {
             choice,
             subgroups: true,
+            max_binding: MAX_BINDING,
             edit: None,
         }
     }
@@ -41,6 +47,8 @@ pub(crate) struct Device {
     pub name: String,
     /// Sums within subgroups may be used.
     pub subgroups: Option<u32>,
+    /// Most bytes of a binding.
+    pub max_binding: u64,
     /// Made so far: a second model on this device compiles nothing again.
     pub(super) pipelines: Mutex<Pipelines>,
     failure: Arc<Mutex<Option<GpuError>>>,
@@ -93,6 +101,7 @@ impl Device {
             queue,
             name,
             subgroups: subgroups.then_some(info.subgroup_max_size.max(4)),
+            max_binding: options.max_binding,
             pipelines: Mutex::new(Pipelines::new(options.edit)),
             failure,
         })

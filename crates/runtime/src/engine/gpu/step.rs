@@ -67,12 +67,13 @@ impl GpuEngine {
             d_ffn: model.layers.first().map_or(0, |layer| layer.ffn_value.cols),
             layers: model.layers.len(),
             eps: model.eps,
+            max_binding: usize::try_from(device.max_binding).unwrap_or(usize::MAX),
         };
         if sizes.max_slots() < 2 {
             return Err(GpuError::TooLarge {
                 what: "the state of a session".to_owned(),
                 bytes: sizes.state_len() as u64 * 8,
-                limit: super::weights::MAX_BINDING,
+                limit: device.max_binding,
             });
         }
         let weights = GpuWeights::upload(&device, weights, model).await?;
@@ -126,7 +127,7 @@ impl GpuEngine {
         let slot = self.pool.take(most).ok_or_else(|| GpuError::TooLarge {
             what: format!("the state of one more than {most} sessions"),
             bytes: (most as u64 + 1) * self.sizes.state_len() as u64 * 8,
-            limit: super::weights::MAX_BINDING,
+            limit: self.device.max_binding,
         })?;
         let needed = self.pool.used() * 2;
         let mut inner = self.lock();

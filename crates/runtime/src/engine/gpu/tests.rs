@@ -11,6 +11,7 @@ use std::sync::Arc;
 const OPTIONS: GpuOptions = GpuOptions {
     choice: AdapterChoice::Any,
     subgroups: true,
+    max_binding: 128 << 20,
     edit: None,
 };
 
@@ -105,6 +106,46 @@ fn logits_are_those_of_the_cpu() {
 }
 
 #[test]
+fn matrices_larger_than_a_binding_are_split() {
+    // Widths that end within a tile; a head whose last piece is a row of groups and a half.
+    for max_binding in [40 << 10, 70 << 10, 100 << 10] {
+        let options = GpuOptions {
+            max_binding,
+            ..OPTIONS
+        };
+        let [cpu, gpu] = pair(&|| random_model(1003, 96, 2, 160), options);
+        let whole = 2 * 7 + 3;
+        assert!(
+            gpu.gpu_dispatches().unwrap()[0] > whole,
+            "nothing was split"
+        );
+        for len in [1usize, 5, 30] {
+            let tokens: Vec<u16> = (0..len).map(|i| (i * 331 % 1003) as u16).collect();
+            let (mut found, mut expected) = (
+                Session::new(Arc::clone(&gpu)),
+                Session::new(Arc::clone(&cpu)),
+            );
+            let error = worst(
+                found.prefill(&tokens).unwrap(),
+                expected.prefill(&tokens).unwrap(),
+            );
+            assert!(error < 1e-5, "{max_binding} bytes, {len} tokens: {error:e}");
+        }
+    }
+    // Where not even a state fits it is said.
+    let model = random_model(64, 96, 2, 160);
+    let options = GpuOptions {
+        max_binding: 4 << 10,
+        ..OPTIONS
+    };
+    let error = block_on(model.open_gpu(options)).unwrap_err();
+    assert!(
+        matches!(error, RuntimeError::Gpu(GpuError::TooLarge { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
 fn a_lost_device_is_said_and_recovered_from() {
     let [cpu, gpu] = pair(&|| random_model(257, 64, 2, 128), OPTIONS);
     let tokens: Vec<u16> = (0..1500).map(|i| (i * 31 % 257) as u16).collect();
@@ -153,7 +194,7 @@ fn a_driver_that_computes_wrongly_is_found() {
             source.replace("part == 1u)", "part == 2u)")
         }),
         ("tile", |source| {
-            source.replace("a3 += wa * x.w;", "a3 += wa * x.z;")
+            source.replace("dot(wi, x[t])", "dot(wi, x[r])")
         }),
     ];
     for (name, edit) in edits {

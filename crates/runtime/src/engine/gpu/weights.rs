@@ -7,9 +7,6 @@ use crate::model::{Matrix, Weights};
 use ptbr_model::{MatrixData, WeightFormat};
 use wgpu::util::DeviceExt;
 
-/// No binding is larger: WebGPU's default limit.
-pub(super) const MAX_BINDING: u64 = 128 << 20;
-
 /// Rows of a piece are a multiple of this (but for a matrix's last): tiles, and the scales of two groups in one word, then end with it.
 const ROW_STEP: usize = 64;
 
@@ -144,6 +141,7 @@ impl Uploader<'_> {
         matrices: &[&Matrix],
     ) -> Result<Stack, GpuError> {
         let cols = matrices[0].cols;
+        let limit = usize::try_from(self.device.max_binding).unwrap_or(usize::MAX);
         let mut bounds = [0; 2];
         let mut rows = 0;
         let mut plan: Vec<Vec<Share<'_>>> = Vec::new();
@@ -153,7 +151,7 @@ impl Uploader<'_> {
             }
             let data = weights.matrix(matrix);
             let row_bytes = value_bytes(data).len() / matrix.rows.max(1);
-            let most = (MAX_BINDING as usize / row_bytes.max(1)) / ROW_STEP * ROW_STEP;
+            let most = (limit / row_bytes.max(1)) / ROW_STEP * ROW_STEP;
             let mut first = 0;
             while first < matrix.rows {
                 let count = most.max(ROW_STEP).min(matrix.rows - first);
@@ -164,8 +162,7 @@ impl Uploader<'_> {
                 };
                 let room = plan.last().is_some_and(|piece| {
                     let taken: usize = piece.iter().map(|share| share.rows).sum();
-                    piece[0].data.format() == data.format()
-                        && (taken + count) * row_bytes <= MAX_BINDING as usize
+                    piece[0].data.format() == data.format() && (taken + count) * row_bytes <= limit
                 });
                 match plan.last_mut() {
                     Some(piece) if room => piece.push(share),
@@ -204,10 +201,10 @@ impl Uploader<'_> {
         let too_large = || GpuError::TooLarge {
             what: format!("the matrix {label}"),
             bytes: elements as u64 * 4,
-            limit: MAX_BINDING,
+            limit: self.device.max_binding,
         };
         let bytes = format.value_bytes(elements).ok_or_else(too_large)?;
-        if bytes as u64 > MAX_BINDING {
+        if bytes as u64 > self.device.max_binding {
             return Err(too_large());
         }
         let words = format.scale_words(elements);
