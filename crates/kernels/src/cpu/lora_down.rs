@@ -132,7 +132,7 @@ fn check(
         .len()
         .checked_div(params.modules as usize)
         .unwrap_or(0);
-    if params.first_module as usize + parts > params.modules as usize {
+    if (params.first_module as usize).saturating_add(parts) > params.modules as usize {
         return out_of_range("params", 5, params.first_module, params.modules as usize);
     }
     for (index, row) in rows

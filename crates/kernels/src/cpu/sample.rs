@@ -94,7 +94,8 @@ pub fn sample(
 ) -> Result<(), KernelError> {
     check(logits, history, settings, random, rows, seqs, drawn, params)?;
     let count = params.rows as usize;
-    let (vocab, ring) = (params.vocab as usize, 2 + params.capacity as usize);
+    let vocab = params.vocab as usize;
+    let ring = (params.capacity as usize).saturating_add(2);
     for r in 0..count {
         let step = drawn[r] as usize;
         if step >= params.steps as usize {
