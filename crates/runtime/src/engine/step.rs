@@ -223,14 +223,14 @@ impl Executor {
 pub(crate) fn wait<T>(
     future: impl Future<Output = Result<T, RuntimeError>>,
 ) -> Result<T, RuntimeError> {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    if let std::task::Poll::Ready(result) = future.as_mut().poll(&mut context) {
+        // Always on the CPU, and without memory for a waker.
+        return result;
+    }
     #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
     return super::gpu::block_on(future);
     #[cfg(not(all(feature = "gpu", not(target_arch = "wasm32"))))]
-    {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::pin!(future).poll(&mut context) {
-            std::task::Poll::Ready(result) => result,
-            std::task::Poll::Pending => Err(RuntimeError::WouldBlock),
-        }
-    }
+    Err(RuntimeError::WouldBlock)
 }
