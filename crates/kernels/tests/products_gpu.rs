@@ -178,7 +178,7 @@ fn run(
         contents.extend([input, low, bank, &out, &words]);
         let blocks = match kernel.name {
             "matvec" => params.weight_rows.div_ceil(params.workgroup_rows),
-            // Whole tiles of 64 for each part of this binding.
+            // Whole tiles of 128 for each part of this binding.
             _ => {
                 let end = params.first_weight_row + params.weight_rows;
                 let inside = |row: u32| row.clamp(params.first_weight_row, end);
@@ -188,7 +188,7 @@ fn run(
                     second - first,
                     end - second,
                 ];
-                lengths.iter().map(|rows| rows.div_ceil(64)).sum()
+                lengths.iter().map(|rows| rows.div_ceil(128)).sum()
             }
         };
         let workgroups = [blocks, params.rows.div_ceil(tokens as u32), 1];

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
+pub mod accuracy;
+
 use ptbr_model::{
     Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, ModelFileInfo, QuantizationPlan,
     RwkvConfig, TensorSource, WeightFormat, model_file_bytes,
