@@ -37,6 +37,7 @@ pub enum Outcome {
 }
 
 fn main() -> ExitCode {
+    quiet_vulkan();
     let ended =
         config_file::expand(&Cli::command(), std::env::args_os().collect()).and_then(|args| {
             match Cli::try_parse_from(args) {
@@ -56,6 +57,18 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// Keeps a layer of Mesa that sorts adapters, which we do ourselves, from looking for a display: without one it writes two lines of error to stderr whenever Vulkan is opened, though nothing is wrong.
+#[cfg(feature = "gpu")]
+fn quiet_vulkan() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the first thing that the program does: no other thread reads the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn quiet_vulkan() {}
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

@@ -422,10 +422,10 @@ fn sampling_values_out_of_range() {
     run(
         at,
         &[
-            "generate", "--model", "run", "--prompt", "x", "--device", "gpu",
+            "generate", "--model", "run", "--prompt", "x", "--device", "tpu",
         ],
     )
-    .fails_with(&["gpu", "[possible values: auto, cpu]"]);
+    .fails_with(&["tpu", "[possible values: auto, cpu, gpu]"]);
 }
 
 #[test]
