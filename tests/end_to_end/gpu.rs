@@ -6,7 +6,7 @@ use tempfile::tempdir;
 
 use crate::program::{command, run};
 use crate::samples::TinyModel;
-use crate::training::TINY;
+use crate::training::{TINY, prepared};
 
 const ARGS: &[&str] = &[
     "test-gpu",
@@ -40,7 +40,7 @@ fn an_adapter_is_listed_checked_and_takes_a_step() {
 /// The engine for GPUs, by the command line: the text that the CPU writes, from a checkpoint and from a file of each number format.
 #[test]
 fn a_model_writes_on_the_gpu_what_it_writes_on_the_cpu() {
-    let folder = tempdir().expect("a temporary folder");
+    let folder = prepared();
     let at = folder.path();
     TinyModel::new(at).save_checkpoint(&at.join("run"), 1);
     let text = |model: &str, device: &str| {
