@@ -1,7 +1,7 @@
 //! Drawing the next token from logits.
 //!
 //! A draw is a pure function of (logits, history, configuration, position): there is no generator to save, and a restored session goes on as if it had never
-//! stopped. After one subtraction and one multiplication, each rounded as IEEE 754 demands, everything is integer arithmetic ([`weights`]): equal logits give
+//! stopped. After one subtraction and one multiplication, each rounded as IEEE 754 demands, everything is integer arithmetic ([`token_weight`]): equal logits give
 //! the same token on every machine, and a GPU can do the same.
 //!
 //! The order of the steps:
@@ -12,13 +12,11 @@
 //! 4. **Top-p** (Holtzman et al. 2019, arXiv:1904.09751): of these, largest first, the fewest whose weights sum to at least p of the total.
 //! 5. **Draw**: ChaCha8 with the seed as key and the position as stream gives 64 bits; what stays is walked in the order of ids.
 
-mod weights;
-
 use crate::RuntimeError;
+use ptbr_kernels::cpu::token_weight;
 use ptbr_tokenizer::TokenId;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use weights::Weigher;
 
 /// How to draw. Checked by [`Sampler::new`].
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -65,7 +63,8 @@ impl SamplerConfig {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     config: SamplerConfig,
-    weigher: Weigher,
+    /// `log2(e) / temperature`: weights are powers of two.
+    scale: f32,
     /// Logits after the penalty.
     logits: Vec<f32>,
     candidates: Vec<TokenId>,
@@ -107,10 +106,11 @@ impl Sampler {
                 "0.01 to 100 (1 changes nothing)",
             );
         }
-        let weigher = Weigher::new(config.temperature);
+        // At 0 nothing is weighed.
+        let scale = (std::f64::consts::LOG2_E / f64::from(config.temperature)) as f32;
         Ok(Self {
             config,
-            weigher,
+            scale,
             logits: Vec::new(),
             candidates: Vec::new(),
         })
@@ -151,7 +151,7 @@ impl Sampler {
         self.candidates.extend(
             (0..=TokenId::MAX)
                 .take(logits.len())
-                .filter(|&id| self.weigher.weight(self.logits[usize::from(id)], max) > 0),
+                .filter(|&id| token_weight(self.logits[usize::from(id)], max, self.scale) > 0),
         );
         self.keep_top_k();
         self.keep_top_p(max);
@@ -201,7 +201,7 @@ impl Sampler {
     }
 
     fn weight(&self, id: TokenId, max: f32) -> u64 {
-        u64::from(self.weigher.weight(self.logits[usize::from(id)], max))
+        u64::from(token_weight(self.logits[usize::from(id)], max, self.scale))
     }
 
     fn keep_top_k(&mut self) {
