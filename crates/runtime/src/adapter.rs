@@ -17,8 +17,14 @@ pub struct LoadedAdapter {
     matching: AdapterMatch,
     config: AdapterConfig,
     scale: f32,
-    /// By [`Self::index`]: the matrices of each layer, then the head.
-    modules: Vec<Option<LoraModule>>,
+    /// By [`index`]: the matrices of each layer, then the head.
+    modules: Vec<Option<Module>>,
+}
+
+struct Module {
+    lora: LoraModule,
+    /// B turned, `[rank, out]`: see [`Lora::b_turned`].
+    b_turned: Vec<f32>,
 }
 
 /// The change of one matrix: `s · B·A`.
@@ -27,7 +33,13 @@ pub(crate) struct Lora<'a> {
     /// `[rank, in]`
     pub a: &'a [f32],
     /// `[out, rank]`
+    #[cfg_attr(
+        not(feature = "gpu"),
+        expect(dead_code, reason = "the CPU takes the other")
+    )]
     pub b: &'a [f32],
+    /// `[rank, out]`: with so few columns, rows are no length for vectors, and columns are.
+    pub b_turned: &'a [f32],
     pub rank: usize,
     pub scale: f32,
 }
@@ -50,7 +62,7 @@ impl LoadedAdapter {
         if !scale.is_finite() {
             return Err(content(format!("its scale is {scale}")));
         }
-        let mut modules: Vec<Option<LoraModule>> = Vec::new();
+        let mut modules: Vec<Option<Module>> = Vec::new();
         modules.resize_with(rwkv.n_layers * LayerMatrix::ALL.len() + 1, || None);
         for module in adapter.modules {
             let place = matrix_named(&module.target)
@@ -62,7 +74,7 @@ impl LoadedAdapter {
                 return Err(content(format!("it changes `{}` twice", module.target)));
             }
             check_values(&module, adapter.config.rank)?;
-            *place = Some(module);
+            *place = Some(Module::new(module, adapter.config.rank));
         }
         Ok(Self {
             id,
@@ -99,7 +111,7 @@ impl LoadedAdapter {
         self.modules
             .iter()
             .flatten()
-            .map(|module| module.target.as_str())
+            .map(|module| module.lora.target.as_str())
     }
 
     /// Numbers in its matrices, four bytes each.
@@ -107,7 +119,7 @@ impl LoadedAdapter {
         self.modules
             .iter()
             .flatten()
-            .map(|module| module.a.len() + module.b.len())
+            .map(|module| module.lora.a.len() + module.lora.b.len())
             .sum()
     }
 
@@ -116,8 +128,9 @@ impl LoadedAdapter {
         let layers = self.modules.len() / LayerMatrix::ALL.len();
         let module = self.modules.get(index(matrix, layers))?.as_ref()?;
         Some(Lora {
-            a: &module.a,
-            b: &module.b,
+            a: &module.lora.a,
+            b: &module.lora.b,
+            b_turned: &module.b_turned,
             rank: self.config.rank,
             scale: self.scale,
         })
@@ -126,6 +139,16 @@ impl LoadedAdapter {
     /// Its id, shared.
     pub(crate) fn shared_id(&self) -> &Arc<str> {
         &self.id
+    }
+}
+
+impl Module {
+    fn new(lora: LoraModule, rank: usize) -> Self {
+        let mut b_turned = Vec::with_capacity(lora.b.len());
+        for column in 0..rank {
+            b_turned.extend(lora.b.iter().skip(column).step_by(rank));
+        }
+        Self { lora, b_turned }
     }
 }
 

@@ -58,11 +58,32 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-/// `x ← x + s · y`.
-pub(super) fn add_scaled(x: &mut [f32], s: f32, y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += s * y;
-    }
+/// Elements of a row that are summed in registers.
+const BLOCK: usize = 32;
+
+/// `y_t ← y_t + Σ_i f_{t,i} · v_i`, in the order of i; y `[tokens, C]`, factors `[tokens, rank]`, vectors `[rank, C]`.
+pub(super) fn add_combination(y: &mut [f32], factors: &[f32], vectors: &[f32], rank: usize) {
+    let c = vectors.len() / rank;
+    for_chunks(pays(y.len()), y, c, |row, y| {
+        let factors = &factors[row * rank..(row + 1) * rank];
+        let (blocks, tail) = y.as_chunks_mut::<BLOCK>();
+        let end = blocks.len() * BLOCK;
+        for (index, block) in blocks.iter_mut().enumerate() {
+            let mut sums = *block;
+            for (factor, vector) in factors.iter().zip(vectors.chunks_exact(c)) {
+                let vector = &vector[index * BLOCK..(index + 1) * BLOCK];
+                for (sum, v) in sums.iter_mut().zip(vector) {
+                    *sum += factor * v;
+                }
+            }
+            *block = sums;
+        }
+        for (factor, vector) in factors.iter().zip(vectors.chunks_exact(c)) {
+            for (y, v) in tail.iter_mut().zip(&vector[end..]) {
+                *y += factor * v;
+            }
+        }
+    });
 }
 
 /// `x ← x + r · y`.

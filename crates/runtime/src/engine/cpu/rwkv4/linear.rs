@@ -1,6 +1,6 @@
 //! A product with a matrix of the model, and what adapters add to it: `y = W·x + s · B·(A·x)` for the rows that have an adapter.
 //!
-//! A and B are products like W, so a row's bits depend on nothing but the row; W's format plays no part.
+//! A row's bits depend on nothing but the row; W's format plays no part.
 
 use crate::adapter::Lora;
 use crate::engine::cpu::Work;
@@ -16,8 +16,6 @@ pub(super) struct Products {
     workspace: Workspace,
     /// `A·x`, `[rows of an adapter, rank]`.
     low: Vec<f32>,
-    /// `B·(A·x)`, `[rows of an adapter, out]`.
-    change: Vec<f32>,
     pub work: Work,
 }
 
@@ -72,29 +70,22 @@ impl Linear<'_> {
         products: &mut Products,
         output: &mut [f32],
     ) {
-        let Products {
-            workspace,
-            low,
-            change,
-            work,
-        } = products;
-        let mut product = |weights: &[f32], input: &[f32], output: &mut Vec<f32>, width: usize| {
-            let weights = MatrixData::F32(weights);
-            output.resize(n * width, 0.0);
-            work.count(weights, n);
-            matmul(
-                self.isa,
-                Product {
-                    weights,
-                    input,
-                    output,
-                    tokens: n,
-                },
-                workspace,
-            );
-        };
-        product(lora.a, input, low, lora.rank);
-        product(lora.b, low, change, self.out);
-        ops::add_scaled(output, lora.scale, change);
+        let (a, b) = (MatrixData::F32(lora.a), MatrixData::F32(lora.b_turned));
+        products.work.count(a, n);
+        products.work.count(b, n);
+        let low = &mut products.low;
+        low.resize(n * lora.rank, 0.0);
+        matmul(
+            self.isa,
+            Product {
+                weights: a,
+                input,
+                output: low,
+                tokens: n,
+            },
+            &mut products.workspace,
+        );
+        low.iter_mut().for_each(|value| *value *= lora.scale);
+        ops::add_combination(output, low, lora.b_turned, lora.rank);
     }
 }
