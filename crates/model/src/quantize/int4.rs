@@ -5,7 +5,7 @@
 
 use half::f16;
 
-use super::round_even;
+use super::{round_even, sum};
 use crate::format::GROUP;
 
 /// The largest code.
@@ -62,12 +62,8 @@ impl Line {
     /// Sum of squared errors in units of `width`.
     fn error(self, group: &[f32; GROUP], width: f32) -> f32 {
         let (scale, minimum, unit) = (self.scale.to_f32(), self.minimum.to_f32(), 1.0 / width);
-        let mut error = 0.0;
-        for (&x, code) in group.iter().zip(self.codes(group)) {
-            let difference = (x - (scale * code + minimum)) * unit;
-            error += difference * difference;
-        }
-        error
+        let codes = self.codes(group);
+        sum(|i| ((group[i] - (scale * codes[i] + minimum)) * unit).powi(2))
     }
 }
 
@@ -128,7 +124,6 @@ fn refine(unit: &[f32; GROUP], start: (f32, f32)) -> Option<(f32, f32)> {
 }
 
 /// Sums over a group's elements x and their codes q.
-#[derive(Default)]
 struct Sums {
     x: f32,
     q: f32,
@@ -138,14 +133,12 @@ struct Sums {
 
 impl Sums {
     fn of(group: &[f32; GROUP], codes: &[f32; GROUP]) -> Self {
-        let mut sums = Self::default();
-        for (&x, &code) in group.iter().zip(codes) {
-            sums.x += x;
-            sums.q += code;
-            sums.xq += x * code;
-            sums.qq += code * code;
+        Self {
+            x: sum(|i| group[i]),
+            q: sum(|i| codes[i]),
+            xq: sum(|i| group[i] * codes[i]),
+            qq: sum(|i| codes[i] * codes[i]),
         }
-        sums
     }
 
     /// Slope of the least-squares line of x over q; none when it is not positive, as with all codes equal.

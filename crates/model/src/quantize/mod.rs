@@ -166,5 +166,17 @@ fn round_even(x: f32) -> f32 {
     (x + SHIFT) - SHIFT
 }
 
+/// Sum of `term(i)` over a group, in eight running sums: one would be a chain of additions that no compiler may cut into vectors.
+fn sum(term: impl Fn(usize) -> f32) -> f32 {
+    const LANES: usize = 8;
+    let mut sums = [0.0f32; LANES];
+    for first in (0..GROUP).step_by(LANES) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += term(first + lane);
+        }
+    }
+    sums.iter().sum()
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::round_even;
+use super::{round_even, sum};
 use crate::format::GROUP;
 
 /// The numbers that an element can be, before its scale.
@@ -139,16 +139,11 @@ struct Fit {
 impl Fit {
     fn of<G: Grid>(group: &[f32; GROUP], scale: f32, largest: f32) -> Self {
         let (inverse, unit) = (inverse(scale), 1.0 / largest);
-        let (mut error, mut product, mut square) = (0.0f32, 0.0f32, 0.0f32);
-        for &x in group {
-            let number = G::round(x * inverse);
-            let difference = (x - scale * number) * unit;
-            error += difference * difference;
-            product += x * number;
-            square += number * number;
-        }
+        let numbers = group.map(|x| G::round(x * inverse));
+        let product = sum(|i| group[i] * numbers[i]);
+        let square = sum(|i| numbers[i] * numbers[i]);
         Self {
-            error,
+            error: sum(|i| ((group[i] - scale * numbers[i]) * unit).powi(2)),
             scale: (square > 0.0).then(|| product / square),
         }
     }
