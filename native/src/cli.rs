@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    clean_corpus, evaluate, generate, info, logits, process_wiki, quantize, test_model, tokenize,
-    train_tokenizer,
+    benchmark, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize, test_model,
+    tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, resume, test_gpu, train};
@@ -55,6 +55,7 @@ pub enum Command {
     Generate(generate::Args),
     TestModel(test_model::Args),
     Logits(logits::Args),
+    Benchmark(benchmark::Args),
     Info(info::Args),
     #[cfg(feature = "train")]
     TestGpu(test_gpu::Args),
@@ -82,6 +83,7 @@ impl Command {
             Self::Generate(args) => generate::run(&args),
             Self::TestModel(args) => test_model::run(&args),
             Self::Logits(args) => logits::run(&args),
+            Self::Benchmark(args) => benchmark::run(&args),
             Self::Info(args) => info::run(&args),
             #[cfg(feature = "train")]
             Self::TestGpu(args) => test_gpu::run(&args),

@@ -29,6 +29,7 @@ mod model_writer;
 mod plan;
 mod presets;
 mod quantize;
+mod random_tensors;
 mod rwkv4;
 mod safetensors_writer;
 mod source;
@@ -60,6 +61,7 @@ pub use model_writer::{
 pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
 pub use quantize::{QuantizeError, QuantizedMatrix};
+pub use random_tensors::RandomTensors;
 pub use rwkv4::RwkvConfig;
 pub use safetensors_writer::write_safetensors;
 pub use source::ModelSource;
