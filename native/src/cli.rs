@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    adapters, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize, test_model,
-    tokenize, train_tokenizer,
+    adapters, benchmark, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize,
+    test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, resume, test_gpu, train};
@@ -56,6 +56,7 @@ pub enum Command {
     TestModel(test_model::Args),
     Adapters(adapters::Args),
     Logits(logits::Args),
+    Benchmark(benchmark::Args),
     Info(info::Args),
     #[cfg(feature = "train")]
     TestGpu(test_gpu::Args),
@@ -84,6 +85,7 @@ impl Command {
             Self::TestModel(args) => test_model::run(&args),
             Self::Adapters(args) => adapters::run(&args),
             Self::Logits(args) => logits::run(&args),
+            Self::Benchmark(args) => benchmark::run(&args),
             Self::Info(args) => info::run(&args),
             #[cfg(feature = "train")]
             Self::TestGpu(args) => test_gpu::run(&args),

@@ -42,6 +42,18 @@ fn choose_device(model: &Model, device: EngineDevice, say: &dyn Fn(String)) -> R
     Ok(())
 }
 
+/// The GPU that the model runs on, if it does.
+#[cfg(feature = "gpu")]
+pub fn gpu_name(model: &Model) -> Option<String> {
+    model.gpu_name()
+}
+
+/// There is only the CPU.
+#[cfg(not(feature = "gpu"))]
+pub fn gpu_name(_model: &Model) -> Option<String> {
+    None
+}
+
 /// There is only the CPU.
 #[cfg(not(feature = "gpu"))]
 fn choose_device(_model: &Model, device: EngineDevice, _say: &dyn Fn(String)) -> Result<()> {

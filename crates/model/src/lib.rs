@@ -29,6 +29,7 @@ mod model_writer;
 mod plan;
 mod presets;
 mod quantize;
+mod random_tensors;
 mod rwkv4;
 mod safetensors_writer;
 mod source;
@@ -58,6 +59,7 @@ pub use model_writer::{WrittenTensor, model_file_bytes, write_model_file, write_
 pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
 pub use quantize::{QuantizeError, QuantizedMatrix};
+pub use random_tensors::RandomTensors;
 pub use rwkv4::RwkvConfig;
 pub use safetensors_writer::write_safetensors;
 pub use source::ModelSource;

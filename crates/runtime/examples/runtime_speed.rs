@@ -1,76 +1,53 @@
-//! Tokens a second on the CPU, with random weights of a preset's shape (85m unless another is named), one thread and two:
-//! `cargo run --release -p ptbr-runtime --example runtime_speed -- [preset] [threads,threads…]`
+//! Tokens a second on the CPU, with random weights of a preset's shape (85m unless another is named) in memory, in every number format, on one thread and two:
+//! `cargo run --release -p ptbr-runtime --example runtime_speed -- [preset] [threads,threads…] [format,format…]`
+//!
+//! Decoding is measured at position 10 and at position 2,000, since it must not matter; prefill with chunks of several sizes. Best of a few runs each. `ptbr-slm benchmark`
+//! is the command with bandwidth, spread and memory.
 
-use ptbr_model::{ArchConfig, TensorSource, TensorSpec, preset};
+use ptbr_model::{
+    ArchConfig, Calibration, ModelFileInfo, QuantizationPlan, RandomTensors, WeightFormat,
+    model_file_bytes, model_id, preset,
+};
 use ptbr_runtime::{Model, Session};
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Random weights that are made as they are read, so that they exist once.
-struct RandomWeights(Vec<TensorSpec>);
-
-impl TensorSource for RandomWeights {
-    fn specs(&self) -> Vec<TensorSpec> {
-        self.0.clone()
-    }
-
-    fn write_f32(
-        &self,
-        name: &str,
-        sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let spec = self
-            .0
-            .iter()
-            .find(|spec| spec.name == name)
-            .ok_or(io::ErrorKind::NotFound)?;
-        let bound = match spec.shape.as_slice() {
-            [_, columns] => (3.0 / *columns as f32).sqrt(),
-            _ => 1.0,
-        };
-        let mut seed = name.bytes().fold(1u32, |seed, byte| {
-            seed.wrapping_mul(31).wrapping_add(u32::from(byte))
-        });
-        let mut left = spec.num_elements().unwrap_or(0);
-        let mut piece = vec![0.0; 1 << 16];
-        while left > 0 {
-            let count = left.min(piece.len());
-            for value in &mut piece[..count] {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                *value = ((seed >> 8) as f32 / (1 << 23) as f32 - 1.0) * bound;
-            }
-            sink(&piece[..count])?;
-            left -= count;
-        }
-        Ok(())
-    }
-}
-
 fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_else(|| "85m".to_owned());
-    let threads: Vec<usize> = arguments
-        .next()
-        .as_deref()
-        .unwrap_or("1,2")
+    let threads = arguments.next().unwrap_or_else(|| "1,2".to_owned());
+    let threads: Vec<usize> = threads
         .split(',')
         .map(str::parse)
         .collect::<Result<_, _>>()?;
+    let formats: Vec<WeightFormat> = match arguments.next() {
+        Some(formats) => formats
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()?,
+        None => WeightFormat::ALL.to_vec(),
+    };
     let config = ArchConfig::Rwkv4(preset(&name)?);
-    let model = Model::from_tensors(config.clone(), &RandomWeights(config.tensor_specs()), None)?;
-    println!(
-        "{name}: {} parameters, f32, {}",
-        config.num_parameters(),
-        model.instruction_set().name()
-    );
-    for threads in threads {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()?;
-        pool.install(|| measure(&model, threads))?;
+    let tensors = RandomTensors::new(&config, 1);
+    let id = model_id(&tensors)?;
+    for format in formats {
+        let plan = QuantizationPlan::uniform(format);
+        let info = ModelFileInfo::quantized(&plan, config.clone(), None, id.clone());
+        let bytes = model_file_bytes(&info, &tensors, &Calibration::new())?;
+        let model = Model::from_bytes("the random model", bytes)?;
+        println!(
+            "{name}: {} parameters, {format}, {}",
+            config.num_parameters(),
+            model.instruction_set().name()
+        );
+        for &threads in &threads {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()?;
+            pool.install(|| measure(&model, threads))?;
+        }
     }
     Ok(())
 }
@@ -80,8 +57,9 @@ fn measure(model: &Arc<Model>, threads: usize) -> Result<(), Error> {
     let vocab = model.config().vocab_size();
     let text: Vec<u16> = (0..2200usize).map(|i| (i * 7919 % vocab) as u16).collect();
     let mut session = Session::new(Arc::clone(model));
-    let mut decode_at = |position: usize| -> Result<f64, Error> {
+    let mut decode_at = |position: usize| -> Result<(f64, f64), Error> {
         session.prefill(&text[session.position() as usize..position])?;
+        let before = session.work();
         let mut best = 0.0f64;
         for run in 0..5 {
             let start = Instant::now();
@@ -90,11 +68,16 @@ fn measure(model: &Arc<Model>, threads: usize) -> Result<(), Error> {
             }
             best = best.max(16.0 / start.elapsed().as_secs_f64());
         }
-        Ok(best)
+        Ok((
+            best,
+            session.work().since(before).weight_bytes as f64 / 80.0,
+        ))
     };
-    let (early, late) = (decode_at(10)?, decode_at(2000)?);
+    let ((early, bytes), (late, _)) = (decode_at(10)?, decode_at(2000)?);
     println!(
-        "{threads} threads: decode at position 10 {early:.1} tok/s, at position 2000 {late:.1} tok/s"
+        "{threads} threads: decode at position 10 {early:.1} tok/s ({:.1} MB a token, {:.1} GB/s), at position 2000 {late:.1} tok/s",
+        bytes / 1e6,
+        bytes * early / 1e9
     );
     for chunk in [16, 64, 256] {
         let mut best = 0.0f64;

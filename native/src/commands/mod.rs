@@ -1,6 +1,7 @@
 //! One module a command: its flags, one call into a crate, and what it prints.
 
 pub mod adapters;
+pub mod benchmark;
 pub mod clean_corpus;
 #[cfg(feature = "train")]
 pub mod demo;

@@ -136,9 +136,9 @@ impl StateSlot {
 pub(crate) enum Executor {
     /// The CPU engine, with its memory for activations.
     Cpu(Box<Scratch>),
-    /// A GPU with the model in its memory.
+    /// A GPU with the model in its memory, and what it has computed.
     #[cfg(feature = "gpu")]
-    Gpu(Arc<GpuEngine>),
+    Gpu(Arc<GpuEngine>, Work),
 }
 
 impl Executor {
@@ -152,7 +152,7 @@ impl Executor {
         match self {
             Self::Cpu(_) => Self::cpu(),
             #[cfg(feature = "gpu")]
-            Self::Gpu(engine) => Self::Gpu(Arc::clone(engine)),
+            Self::Gpu(engine, _) => Self::Gpu(Arc::clone(engine), Work::default()),
         }
     }
 
@@ -161,7 +161,7 @@ impl Executor {
         match self {
             Self::Cpu(_) => Ok(StateSlot::Cpu(values)),
             #[cfg(feature = "gpu")]
-            Self::Gpu(engine) => {
+            Self::Gpu(engine, _) => {
                 let slot = engine.new_slot()?;
                 engine.upload_state(&slot, &values);
                 Ok(StateSlot::Gpu(Arc::clone(engine), slot))
@@ -174,7 +174,7 @@ impl Executor {
         let here = match (self, &*slot) {
             (Self::Cpu(_), StateSlot::Cpu(_)) => true,
             #[cfg(feature = "gpu")]
-            (Self::Gpu(own), StateSlot::Gpu(engine, _)) => Arc::ptr_eq(own, engine),
+            (Self::Gpu(own, _), StateSlot::Gpu(engine, _)) => Arc::ptr_eq(own, engine),
             #[cfg(feature = "gpu")]
             _ => false,
         };
@@ -196,7 +196,13 @@ impl Executor {
         match self {
             Self::Cpu(scratch) => model.forward().step(parts, scratch, logits),
             #[cfg(feature = "gpu")]
-            Self::Gpu(engine) => engine.step(parts, logits).await,
+            Self::Gpu(engine, work) => {
+                engine.step(parts, logits).await?;
+                let counts = [Rows::Read, Rows::Wanted]
+                    .map(|rows| parts.iter().map(|part| part.count(rows)).sum());
+                engine.count(counts, work);
+                Ok(())
+            }
         }
     }
 
@@ -205,16 +211,16 @@ impl Executor {
         match self {
             Self::Cpu(_) => [1 << 16; 2],
             #[cfg(feature = "gpu")]
-            Self::Gpu(engine) => [engine.max_rows(), engine.max_logits()],
+            Self::Gpu(engine, _) => [engine.max_rows(), engine.max_logits()],
         }
     }
 
-    /// What has been computed so far; a GPU does not count.
+    /// What has been computed so far.
     pub(crate) fn work(&self) -> Work {
         match self {
             Self::Cpu(scratch) => scratch.work(),
             #[cfg(feature = "gpu")]
-            Self::Gpu(_) => Work::default(),
+            Self::Gpu(_, work) => *work,
         }
     }
 }

@@ -212,7 +212,7 @@ impl Model {
     pub(crate) fn executor(&self) -> Executor {
         #[cfg(feature = "gpu")]
         if let Some(engine) = self.gpu().as_ref() {
-            return Executor::Gpu(Arc::clone(engine));
+            return Executor::Gpu(Arc::clone(engine), crate::engine::cpu::Work::default());
         }
         Executor::cpu()
     }

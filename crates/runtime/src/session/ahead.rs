@@ -6,6 +6,7 @@ use crate::engine::{Executor, Part, StateSlot, Wanted};
 use crate::{RuntimeError, Sampler};
 use ptbr_kernels::cpu::SampleSettings;
 use ptbr_tokenizer::TokenId;
+use std::sync::Arc;
 
 /// Where a session was before it wrote ahead.
 pub(super) struct Ahead {
@@ -17,7 +18,7 @@ pub(super) struct Ahead {
 impl Session {
     /// Whether it computes on a GPU.
     pub(crate) fn is_on_gpu(&self) -> bool {
-        matches!(self.executor, Executor::Gpu(_))
+        matches!(self.executor, Executor::Gpu(..))
     }
 
     /// Reads `token`, draws the next as `sampler` does from the same logits, reads that, and so on; the `steps` tokens drawn, the last of which is not read. `history` ends with `token`,
@@ -35,10 +36,11 @@ impl Session {
     ) -> Result<Option<Vec<TokenId>>, RuntimeError> {
         self.executor.adopt(&mut self.slot).await?;
         self.journal.prepare(&self.slot).await?;
-        let (Executor::Gpu(engine), StateSlot::Gpu(_, slot)) = (&self.executor, &mut self.slot)
+        let (Executor::Gpu(engine, _), StateSlot::Gpu(_, slot)) = (&self.executor, &mut self.slot)
         else {
             return Ok(None);
         };
+        let engine = Arc::clone(engine);
         let backup = match self.ahead.take() {
             Some(ahead) => {
                 engine.copy_state(slot, &ahead.backup);
@@ -72,6 +74,9 @@ impl Session {
         };
         self.has_logits = false;
         let drawn = engine.write(part, &draws).await?;
+        if let Executor::Gpu(engine, work) = &mut self.executor {
+            (0..steps).for_each(|_| engine.count([1, 1], work));
+        }
         let drawn: Option<Vec<TokenId>> = drawn.into_iter().collect();
         match &drawn {
             Some(drawn) => {
@@ -81,9 +86,7 @@ impl Session {
                 self.ahead = Some(Ahead { backup, read });
             }
             None => {
-                if let (Executor::Gpu(engine), StateSlot::Gpu(_, slot)) =
-                    (&self.executor, &self.slot)
-                {
+                if let StateSlot::Gpu(_, slot) = &self.slot {
                     engine.copy_state(&backup, slot);
                 }
             }
@@ -105,7 +108,7 @@ impl Session {
         let Some(ahead) = self.ahead.take() else {
             return Ok(());
         };
-        if let (Executor::Gpu(engine), StateSlot::Gpu(_, slot)) = (&self.executor, &self.slot) {
+        if let (Executor::Gpu(engine, _), StateSlot::Gpu(_, slot)) = (&self.executor, &self.slot) {
             engine.copy_state(&ahead.backup, slot);
         }
         self.position -= ahead.read.len() as u64;

@@ -28,6 +28,15 @@ impl Work {
         }
     }
 
+    /// Products of `weights` elements in `bytes` bytes, read once, with `tokens` inputs.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn add(&mut self, weights: u64, bytes: u64, tokens: u64) {
+        self.multiply_adds = self
+            .multiply_adds
+            .saturating_add(weights.saturating_mul(tokens));
+        self.weight_bytes = self.weight_bytes.saturating_add(bytes);
+    }
+
     /// One product with `tokens` inputs.
     pub(crate) fn count(&mut self, weights: MatrixData<'_>, tokens: usize) {
         let products = (weights.len() as u64).saturating_mul(tokens as u64);

@@ -6,6 +6,7 @@
 use super::GpuError;
 use super::device::Device;
 use super::step::GpuEngine;
+use crate::engine::cpu::Work;
 use crate::engine::{Executor, Part, StateSlot, Wanted};
 use crate::{Model, RuntimeError};
 use ptbr_model::{
@@ -47,7 +48,7 @@ pub(super) async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Resu
     // Prefill of two sequences together, then one token of both (few vectors), then one of the first.
     let texts: [Vec<u16>; 2] = [13, 5].map(|len| (0..len).map(|i| i * 29 % 67).collect());
     let steps: [[&[u16]; 2]; 3] = [[&texts[0], &texts[1]], [&[7], &[8]], [&[9], &[]]];
-    let mut executor = Executor::Gpu(engine);
+    let mut executor = Executor::Gpu(engine, Work::default());
     let mut slots = [0, 1].map(|_| StateSlot::Cpu(exact.state_spec().initial()));
     let mut found = Vec::new();
     let mut logits = Vec::new();

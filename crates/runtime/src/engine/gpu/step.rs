@@ -12,6 +12,7 @@ use super::weights::GpuWeights;
 use super::write::Sampling;
 use crate::LoadedAdapter;
 use crate::RuntimeError;
+use crate::engine::cpu::Work;
 use crate::engine::{Part, Wanted};
 use crate::model::Weights;
 use crate::model::rwkv4::Rwkv4Weights;
@@ -308,6 +309,16 @@ impl GpuEngine {
         let mut inner = self.lock();
         let plan = self.plan(&mut inner);
         [false, true].map(|adapters| plan.dispatches(adapters))
+    }
+
+    /// Adds what a step of these rows and rows of logits computes.
+    pub(crate) fn count(&self, [rows, logits]: [usize; 2], work: &mut Work) {
+        let [layers, head] = self.weights.sizes();
+        for ([weights, bytes], tokens) in [(layers, rows), (head, logits)] {
+            if tokens > 0 {
+                work.add(weights, bytes, tokens as u64);
+            }
+        }
     }
 
     /// Takes the device away, as a driver does that resets.

@@ -23,6 +23,19 @@ pub(super) struct Stack {
     pub bounds: [usize; 2],
 }
 
+impl Stack {
+    /// Elements, and bytes of values and scales.
+    pub(super) fn size(&self) -> [u64; 2] {
+        let bytes = |piece: &Piece| {
+            piece.values.size() + piece.scales.as_ref().map_or(0, wgpu::Buffer::size)
+        };
+        [
+            (self.rows * self.cols) as u64,
+            self.pieces.iter().map(bytes).sum(),
+        ]
+    }
+}
+
 /// Rows that lie in one binding.
 pub(super) struct Piece {
     pub format: WeightFormat,
@@ -61,6 +74,15 @@ pub(super) struct GpuWeights {
 }
 
 impl GpuWeights {
+    /// Elements and bytes of the layers' matrices, and of the head.
+    pub(super) fn sizes(&self) -> [[u64; 2]; 2] {
+        let layers = self.layers.iter().flat_map(|layer| {
+            [&layer.att_in, &layer.att_out, &layer.ffn_in, &layer.ffn_out].map(Stack::size)
+        });
+        let sum = layers.fold([0; 2], |[a, b], [c, d]| [a + c, b + d]);
+        [sum, self.head.size()]
+    }
+
     /// Uploads every tensor. Fails with [`GpuError::OutOfMemory`].
     pub(super) async fn upload(
         device: &Device,

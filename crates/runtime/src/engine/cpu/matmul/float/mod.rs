@@ -12,7 +12,9 @@ mod avx2;
 mod avx512;
 mod portable;
 
-use super::isa::{Isa, Kind};
+use super::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use super::isa::Kind;
 pub(super) use portable::half;
 use ptbr_model::{GROUP, MatrixData};
 use std::cell::RefCell;

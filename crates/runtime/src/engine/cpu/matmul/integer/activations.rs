@@ -2,7 +2,9 @@
 //!
 //! The error is at most half a scale, 0.4 % of the group's largest element. Quantized once per input, whatever the number of rows.
 
-use super::super::isa::{Isa, Kind};
+use super::super::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use super::super::isa::Kind;
 use super::super::parallel;
 use super::{tile_tokens, tiles};
 use ptbr_model::GROUP;
