@@ -135,6 +135,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 ///
 /// # Errors
 /// As [`run`].
+#[cfg(feature = "train")]
 pub fn to_file(model: &Path, format: WeightFormat, output: &Path) -> Result<[u64; 2]> {
     let source = ModelSource::open(model)?;
     let plan = QuantizationPlan::uniform(format);
