@@ -16,6 +16,7 @@ const COMMANDS: &[&str] = &[
     #[cfg(feature = "train")]
     "resume",
     "evaluate",
+    "quantize",
     "generate",
     "test-model",
     "logits",

@@ -14,6 +14,7 @@ mod kill;
 mod memory;
 mod pipeline;
 mod program;
+mod quantize;
 mod samples;
 #[cfg(feature = "train")]
 mod training;

@@ -1,6 +1,5 @@
 //! Writing model files in any number format, tensor by tensor: at no time is more than one of them in memory.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -11,29 +10,6 @@ use crate::quantize::QuantizedMatrix;
 use crate::safetensors_writer::{ByteSink, write_tensors};
 use crate::storage::{DiskStorage, replace_file};
 use crate::tensor::{TensorSource, TensorSpec};
-
-/// What is known of the numbers that a model's matrices are multiplied with, for rounding the matrices so that their products change least.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Calibration {
-    importance: BTreeMap<String, Vec<f32>>,
-}
-
-impl Calibration {
-    /// Nothing is known.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The mean squares of the inputs of the matrix `name`, `[cols]`.
-    pub fn set_importance(&mut self, name: impl Into<String>, mean_squares: Vec<f32>) {
-        self.importance.insert(name.into(), mean_squares);
-    }
-
-    /// What was set for a matrix.
-    pub fn importance(&self, name: &str) -> Option<&[f32]> {
-        self.importance.get(name).map(Vec::as_slice)
-    }
-}
 
 /// A tensor that has just been written.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,18 +32,17 @@ pub fn write_model_file(
     info: &ModelFileInfo,
     model: &dyn TensorSource,
 ) -> Result<(), ModelError> {
-    write_model_file_with(path, info, model, &Calibration::new(), &mut |_| ())
+    write_model_file_with(path, info, model, &mut |_| ())
 }
 
-/// The same, rounding by what `calibration` knows; `on_tensor` hears of each tensor in the order of the file.
+/// The same; `on_tensor` hears of each tensor in the order of the file.
 pub fn write_model_file_with(
     path: &Path,
     info: &ModelFileInfo,
     model: &dyn TensorSource,
-    calibration: &Calibration,
     on_tensor: &mut dyn FnMut(&WrittenTensor),
 ) -> Result<(), ModelError> {
-    let mut writer = ModelWriter::new(info, model, calibration, on_tensor);
+    let mut writer = ModelWriter::new(info, model, on_tensor);
     let written = replace_file(&DiskStorage, path, &mut |out| writer.write(out));
     writer.explain(path, written)
 }
@@ -76,10 +51,9 @@ pub fn write_model_file_with(
 pub fn model_file_bytes(
     info: &ModelFileInfo,
     model: &dyn TensorSource,
-    calibration: &Calibration,
 ) -> Result<Vec<u8>, ModelError> {
     let (mut bytes, mut on_tensor) = (Vec::new(), |_: &WrittenTensor| ());
-    let mut writer = ModelWriter::new(info, model, calibration, &mut on_tensor);
+    let mut writer = ModelWriter::new(info, model, &mut on_tensor);
     let written = writer.write(&mut bytes);
     writer.explain(Path::new("the model in memory"), written)?;
     Ok(bytes)
@@ -88,7 +62,6 @@ pub fn model_file_bytes(
 struct ModelWriter<'a> {
     info: &'a ModelFileInfo,
     model: &'a dyn TensorSource,
-    calibration: &'a Calibration,
     on_tensor: &'a mut dyn FnMut(&WrittenTensor),
     /// Why writing stopped, where it was not the disk.
     failure: Option<ModelError>,
@@ -105,13 +78,11 @@ impl<'a> ModelWriter<'a> {
     fn new(
         info: &'a ModelFileInfo,
         model: &'a dyn TensorSource,
-        calibration: &'a Calibration,
         on_tensor: &'a mut dyn FnMut(&WrittenTensor),
     ) -> Self {
         Self {
             info,
             model,
-            calibration,
             on_tensor,
             failure: None,
         }
@@ -177,19 +148,17 @@ impl<'a> ModelWriter<'a> {
                 sink(bytemuck::cast_slice(piece))
             })?;
         } else {
-            let importance = self.calibration.importance(&spec.name);
             let cols = spec.shape.last().copied().unwrap_or(0);
             let (model, failure) = (self.model, &mut self.failure);
             whole(model, spec, &mut |values| {
-                let matrix =
-                    QuantizedMatrix::new(values, cols, format, importance).map_err(|source| {
-                        *failure = Some(ModelError::Quantize {
-                            name: spec.name.clone(),
-                            format,
-                            source: source.clone(),
-                        });
-                        io::Error::other(source)
-                    })?;
+                let matrix = QuantizedMatrix::new(values, cols, format).map_err(|source| {
+                    *failure = Some(ModelError::Quantize {
+                        name: spec.name.clone(),
+                        format,
+                        source: source.clone(),
+                    });
+                    io::Error::other(source)
+                })?;
                 written.bytes = matrix.data().num_bytes();
                 written.relative_error = matrix.relative_error(values);
                 sink(bytemuck::cast_slice(matrix.values()))?;

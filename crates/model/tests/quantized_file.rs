@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use ptbr_model::{
-    Calibration, MatrixData, MemoryTensors, ModelFileInfo, ModelSource, QuantizationPlan,
-    QuantizedMatrix, TensorFile, TensorSource, TensorSpec, WeightFormat, model_file_bytes,
-    model_id, write_model_file, write_model_file_with,
+    MatrixData, MemoryTensors, ModelFileInfo, ModelSource, QuantizationPlan, QuantizedMatrix,
+    TensorFile, TensorSource, TensorSpec, WeightFormat, model_file_bytes, model_id,
+    write_model_file, write_model_file_with,
 };
 use support::Run;
 
@@ -23,7 +23,7 @@ fn info(run: &Run, plan: &QuantizationPlan) -> ModelFileInfo {
 }
 
 fn bytes(run: &Run, plan: &QuantizationPlan) -> Vec<u8> {
-    model_file_bytes(&info(run, plan), &run.model, &Calibration::new()).unwrap()
+    model_file_bytes(&info(run, plan), &run.model).unwrap()
 }
 
 /// Every format, and one file that has them all.
@@ -87,7 +87,7 @@ fn every_format_is_read_as_it_was_rounded() {
             }
             let matrix = source.matrix(&spec.name).unwrap();
             assert_eq!((matrix.format(), matrix.len()), (format, original.len()));
-            let rounded = QuantizedMatrix::new(original, spec.shape[1], format, None).unwrap();
+            let rounded = QuantizedMatrix::new(original, spec.shape[1], format).unwrap();
             assert_eq!(
                 dequantized(matrix),
                 dequantized(rounded.data()),
@@ -111,13 +111,9 @@ fn files_on_disk_and_in_memory_are_the_same_bytes_and_need_no_alignment() {
     for (number, plan) in plans(&run).iter().enumerate() {
         let path = root.path().join(format!("{number}.safetensors"));
         let mut seen = Vec::new();
-        write_model_file_with(
-            &path,
-            &info(&run, plan),
-            &run.model,
-            &Calibration::new(),
-            &mut |tensor| seen.push(tensor.clone()),
-        )
+        write_model_file_with(&path, &info(&run, plan), &run.model, &mut |tensor| {
+            seen.push(tensor.clone())
+        })
         .unwrap();
         let bytes = bytes(&run, plan);
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
@@ -281,41 +277,6 @@ fn values_that_do_not_fit_are_named_and_nothing_is_written() {
     ModelSource::open(&path).unwrap();
 }
 
-#[test]
-fn importance_reaches_the_matrix_it_is_of() {
-    let run = Run::at(1);
-    let plan = QuantizationPlan::uniform(WeightFormat::Int4);
-    let mut calibration = Calibration::new();
-    let name = "blocks.0.att.output.weight";
-    let importance: Vec<f32> = (0..32).map(|i| (i % 5) as f32).collect();
-    calibration.set_importance(name, importance.clone());
-    let bytes = model_file_bytes(&info(&run, &plan), &run.model, &calibration).unwrap();
-    let source = ModelSource::from_bytes("m", bytes).unwrap();
-    for matrix in run.config.matrix_names() {
-        let expected = QuantizedMatrix::new(
-            run.model.get(&matrix).unwrap(),
-            32,
-            WeightFormat::Int4,
-            (matrix == name).then_some(&importance),
-        )
-        .unwrap();
-        assert_eq!(
-            dequantized(source.matrix(&matrix).unwrap()),
-            dequantized(expected.data()),
-            "{matrix}"
-        );
-    }
-    let mut wrong = Calibration::new();
-    wrong.set_importance(name, vec![1.0; 31]);
-    let message = model_file_bytes(&info(&run, &plan), &run.model, &wrong)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("the importance of 32 columns was given as 31 numbers"),
-        "{message}"
-    );
-}
-
 /// Gives its tensors one row at a time, or one element too many.
 struct Rows<'a> {
     tensors: &'a MemoryTensors,
@@ -347,7 +308,7 @@ fn sources_may_stream_in_pieces_of_any_length() {
             tensors: &run.model,
             extra,
         };
-        model_file_bytes(&info(&run, &plan), &source, &Calibration::new())
+        model_file_bytes(&info(&run, &plan), &source)
     };
     assert_eq!(write(0).unwrap(), bytes(&run, &plan));
     let message = write(1).unwrap_err().to_string();

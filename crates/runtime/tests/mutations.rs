@@ -4,71 +4,21 @@
 //! 20,000 damaged files, or 1,000,000 with `PTBR_FULL=1`. Case n is a function of n: `PTBR_SEED=n` runs it alone.
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
+#[path = "../../model/tests/support/allocations.rs"]
+mod allocations;
 mod common;
 #[path = "../../model/tests/support/mutation.rs"]
 mod mutation;
 
+use allocations::peak_of;
 use common::{Noise as Values, config, model_id, random_tensors, tokenizer};
 use mutation::{Noise, mutate, mutate_safetensors_header, run_all, seeds};
 use ptbr_model::{
-    Adapter, AdapterConfig, ArchConfig, Calibration, LoraModule, ModelFileInfo, QuantizationPlan,
-    WeightFormat, model_file_bytes, read_adapter, sha256, write_adapter,
+    Adapter, AdapterConfig, ArchConfig, LoraModule, ModelFileInfo, QuantizationPlan, WeightFormat,
+    model_file_bytes, read_adapter, sha256, write_adapter,
 };
 use ptbr_runtime::{Model, Session};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-struct Counting;
-
-thread_local! {
-    /// Bytes that this thread holds, and the most it has held since [`peak_of`] began.
-    static HELD: Cell<(i64, i64)> = const { Cell::new((0, 0)) };
-}
-
-fn count(bytes: i64) {
-    // While a thread ends its counter may be gone, and nobody asks any more.
-    let _ = HELD.try_with(|held| {
-        let (now, most) = held.get();
-        held.set((now + bytes, most.max(now + bytes)));
-    });
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller's promises are those of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Runs `open` and returns its result and the most memory that it held at once, in bytes.
-fn peak_of<T>(open: impl FnOnce() -> T) -> (T, i64) {
-    let before = HELD.with(|held| {
-        let (now, _) = held.get();
-        held.set((now, now));
-        now
-    });
-    let result = open();
-    (result, HELD.with(|held| held.get().1) - before)
-}
-
 /// What opening may hold beyond a file's size.
 struct Memory {
     constant: i64,
@@ -111,7 +61,7 @@ fn model_files() -> Vec<Vec<u8>> {
     let file = |plan: &QuantizationPlan| {
         let id = model_id(&tensors);
         let info = ModelFileInfo::quantized(plan, config.clone(), None, id);
-        model_file_bytes(&info, &tensors, &Calibration::new()).unwrap()
+        model_file_bytes(&info, &tensors).unwrap()
     };
     plans.iter().map(file).collect()
 }

@@ -5,24 +5,25 @@
 
 use half::f16;
 
-use super::{Groups, round_even};
+use super::{round_even, sum};
 use crate::format::GROUP;
 
 /// The largest code.
 const LEVELS: f32 = 15.0;
 
-/// How much of its width a range loses at either end at the start of a search.
+/// How much of its width a range loses at either end at the start of a search. On the trained micro model the search lowers the relative error from 7.8 % (minimum to maximum) to 6.9 %, and what
+/// int4 adds to the perplexity from 0.70 % to 0.38 %.
 const CUTS: [f32; 5] = [0.0, 0.03, 0.06, 0.1, 0.15];
 
-/// Rounds of codes, then line, from each start. A third gains less than a thousandth of the error.
+/// Rounds of codes, then line, from each start.
 const ROUNDS: usize = 2;
 
-/// Values and scales of all groups as they lie in a file; each group comes with its elements' weights.
-pub(super) fn quantize(groups: &Groups<'_>) -> (Vec<u32>, Vec<u32>) {
+/// Values and scales of all groups as they lie in a file.
+pub(super) fn quantize(groups: &[[f32; GROUP]]) -> (Vec<u32>, Vec<u32>) {
     let mut values = Vec::with_capacity(groups.len() * GROUP / 8);
     let mut scales = Vec::with_capacity(groups.len());
-    for (group, weights) in groups.iter() {
-        let line = best_line(group, weights);
+    for group in groups {
+        let line = best_line(group);
         scales.push(line.word());
         let codes = line.codes(group).map(|code| code as u8);
         let (low, high) = codes.split_at(GROUP / 2);
@@ -58,15 +59,11 @@ impl Line {
         codes(group, self.scale.to_f32(), self.minimum.to_f32())
     }
 
-    /// Weighted sum of squared errors in units of `width`.
-    fn error(self, group: &[f32; GROUP], weights: &[f32; GROUP], width: f32) -> f32 {
+    /// Sum of squared errors in units of `width`.
+    fn error(self, group: &[f32; GROUP], width: f32) -> f32 {
         let (scale, minimum, unit) = (self.scale.to_f32(), self.minimum.to_f32(), 1.0 / width);
-        let mut error = 0.0;
-        for ((&x, &weight), code) in group.iter().zip(weights).zip(self.codes(group)) {
-            let difference = (x - (scale * code + minimum)) * unit;
-            error += weight * difference * difference;
-        }
-        error
+        let codes = self.codes(group);
+        sum(|i| ((group[i] - (scale * codes[i] + minimum)) * unit).powi(2))
     }
 }
 
@@ -76,7 +73,7 @@ fn codes(group: &[f32; GROUP], scale: f32, minimum: f32) -> [f32; GROUP] {
     group.map(|x| round_even(((x - minimum) * inverse).clamp(0.0, LEVELS)))
 }
 
-fn best_line(group: &[f32; GROUP], weights: &[f32; GROUP]) -> Line {
+fn best_line(group: &[f32; GROUP]) -> Line {
     let (low, high) = group
         .iter()
         .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &x| {
@@ -91,22 +88,22 @@ fn best_line(group: &[f32; GROUP], weights: &[f32; GROUP]) -> Line {
     if width == 0.0 {
         return plain;
     }
-    let mut best = (plain.error(group, weights, width), plain);
+    let mut best = (plain.error(group, width), plain);
     // Sums are taken over 0 to 1: those of numbers far from zero and near each other would cancel.
     let unit = group.map(|x| (x - low) / width);
     for cut_low in CUTS {
         for cut_high in CUTS {
             let start = ((1.0 - cut_low - cut_high) / LEVELS, cut_low);
-            let Some((scale, minimum)) = refine(&unit, weights, start) else {
+            let Some((scale, minimum)) = refine(&unit, start) else {
                 continue;
             };
             // The scale is rounded to an f16 first, and the minimum chosen for it.
             let scale = f16::from_f32(scale * width);
             let rounded = scale.to_f32() / width;
-            let sums = Sums::of(&unit, weights, &codes(&unit, rounded, minimum));
+            let sums = Sums::of(&unit, &codes(&unit, rounded, minimum));
             let minimum = f16::from_f32(low + sums.minimum(rounded) * width);
             let line = Line { scale, minimum };
-            let error = line.error(group, weights, width);
+            let error = line.error(group, width);
             if minimum.is_finite() && error < best.0 {
                 best = (error, line);
             }
@@ -116,19 +113,18 @@ fn best_line(group: &[f32; GROUP], weights: &[f32; GROUP]) -> Line {
 }
 
 /// Scale and minimum after [`ROUNDS`] of codes and line; none when all elements fall on one code.
-fn refine(unit: &[f32; GROUP], weights: &[f32; GROUP], start: (f32, f32)) -> Option<(f32, f32)> {
+fn refine(unit: &[f32; GROUP], start: (f32, f32)) -> Option<(f32, f32)> {
     let (mut scale, mut minimum) = start;
     for _ in 0..ROUNDS {
-        let sums = Sums::of(unit, weights, &codes(unit, scale, minimum));
+        let sums = Sums::of(unit, &codes(unit, scale, minimum));
         scale = sums.scale()?;
         minimum = sums.minimum(scale);
     }
     Some((scale, minimum))
 }
 
-/// Weighted sums over a group's elements x and their codes q.
+/// Sums over a group's elements x and their codes q.
 struct Sums {
-    w: f32,
     x: f32,
     q: f32,
     xq: f32,
@@ -136,33 +132,24 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(group: &[f32; GROUP], weights: &[f32; GROUP], codes: &[f32; GROUP]) -> Self {
-        let mut sums = Self {
-            w: 0.0,
-            x: 0.0,
-            q: 0.0,
-            xq: 0.0,
-            qq: 0.0,
-        };
-        for ((&x, &weight), &code) in group.iter().zip(weights).zip(codes) {
-            let (wx, wq) = (weight * x, weight * code);
-            sums.w += weight;
-            sums.x += wx;
-            sums.q += wq;
-            sums.xq += wx * code;
-            sums.qq += wq * code;
+    fn of(group: &[f32; GROUP], codes: &[f32; GROUP]) -> Self {
+        Self {
+            x: sum(|i| group[i]),
+            q: sum(|i| codes[i]),
+            xq: sum(|i| group[i] * codes[i]),
+            qq: sum(|i| codes[i] * codes[i]),
         }
-        sums
     }
 
     /// Slope of the least-squares line of x over q; none when it is not positive, as with all codes equal.
     fn scale(&self) -> Option<f32> {
-        let slope = (self.w * self.xq - self.x * self.q) / (self.w * self.qq - self.q * self.q);
+        let n = GROUP as f32;
+        let slope = (n * self.xq - self.x * self.q) / (n * self.qq - self.q * self.q);
         (slope > 0.0 && slope.is_finite()).then_some(slope)
     }
 
     /// Its intercept, for a given slope.
     fn minimum(&self, scale: f32) -> f32 {
-        (self.x - scale * self.q) / self.w
+        (self.x - scale * self.q) / GROUP as f32
     }
 }

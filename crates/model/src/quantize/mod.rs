@@ -1,7 +1,7 @@
 //! Rounding f32 matrices into the number formats of model files.
 //!
 //! A matrix is `[rows, cols]`, row-major; each group of [`GROUP`] elements of a row is rounded on its own, to the scale (and minimum) that make the sum of squared errors smallest among the ones
-//! tried. With an importance for each column, the mean square of the inputs that meet it, the squares are weighted by it: what counts is the error of the product, not of the weight.
+//! tried.
 
 mod int4;
 mod symmetric;
@@ -54,26 +54,11 @@ pub enum QuantizeError {
         /// Columns.
         cols: usize,
     },
-    /// The importance of columns is not one number, finite and not negative, for each.
-    #[error(
-        "the importance of {cols} columns was given as {given} numbers, or one of them is negative or not finite"
-    )]
-    Importance {
-        /// Columns.
-        cols: usize,
-        /// Numbers given.
-        given: usize,
-    },
 }
 
 impl QuantizedMatrix {
-    /// Rounds `values` `[rows, cols]` to `format`. `importance` `[cols]` weighs the squared errors of the formats that have a scale to choose; without it all count alike.
-    pub fn new(
-        values: &[f32],
-        cols: usize,
-        format: WeightFormat,
-        importance: Option<&[f32]>,
-    ) -> Result<Self, QuantizeError> {
+    /// Rounds `values` `[rows, cols]` to `format`.
+    pub fn new(values: &[f32], cols: usize, format: WeightFormat) -> Result<Self, QuantizeError> {
         if cols == 0 || !cols.is_multiple_of(GROUP) || !values.len().is_multiple_of(cols) {
             return Err(QuantizeError::Shape {
                 elements: values.len(),
@@ -81,14 +66,7 @@ impl QuantizedMatrix {
             });
         }
         check_range(values, format)?;
-        let importance = match importance {
-            Some(importance) => normalized(importance, cols)?,
-            None => vec![1.0; cols],
-        };
-        let groups = Groups {
-            elements: values.as_chunks().0,
-            weights: importance.as_chunks().0,
-        };
+        let groups = values.as_chunks().0;
         let (values, scales) = match format {
             WeightFormat::F32 => (bytemuck::pod_collect_to_vec(values), Vec::new()),
             WeightFormat::F16 => {
@@ -98,9 +76,9 @@ impl QuantizedMatrix {
                 let words = values.as_chunks().0.iter().map(word).collect();
                 (words, Vec::new())
             }
-            WeightFormat::Int8 => symmetric::quantize::<symmetric::Int8>(&groups),
-            WeightFormat::Fp8 => symmetric::quantize::<symmetric::E4m3>(&groups),
-            WeightFormat::Int4 => int4::quantize(&groups),
+            WeightFormat::Int8 => symmetric::quantize::<symmetric::Int8>(groups),
+            WeightFormat::Fp8 => symmetric::quantize::<symmetric::E4m3>(groups),
+            WeightFormat::Int4 => int4::quantize(groups),
         };
         Ok(Self {
             format,
@@ -151,25 +129,6 @@ impl QuantizedMatrix {
     }
 }
 
-/// The groups of a matrix.
-struct Groups<'a> {
-    /// `[rows · cols / 32]`
-    elements: &'a [[f32; GROUP]],
-    /// What the squared errors of each column count, for the groups of one row: `[cols / 32]`
-    weights: &'a [[f32; GROUP]],
-}
-
-impl Groups<'_> {
-    fn len(&self) -> usize {
-        self.elements.len()
-    }
-
-    /// Each group with the weights of its elements.
-    fn iter(&self) -> impl Iterator<Item = (&[f32; GROUP], &[f32; GROUP])> {
-        self.elements.iter().zip(self.weights.iter().cycle())
-    }
-}
-
 /// The largest absolute value that a format holds without clamping.
 fn largest(format: WeightFormat) -> f32 {
     let half = f16::MAX.to_f32();
@@ -201,27 +160,22 @@ fn check_range(values: &[f32], format: WeightFormat) -> Result<(), QuantizeError
     })
 }
 
-/// Scaled to a mean of 1, with a floor that keeps a column that calibration never saw in the sum.
-fn normalized(importance: &[f32], cols: usize) -> Result<Vec<f32>, QuantizeError> {
-    let usable = |weight: &f32| weight.is_finite() && *weight >= 0.0;
-    if importance.len() != cols || !importance.iter().all(usable) {
-        return Err(QuantizeError::Importance {
-            cols,
-            given: importance.len(),
-        });
-    }
-    let mean = importance.iter().map(|&x| f64::from(x)).sum::<f64>() / cols as f64;
-    if mean == 0.0 {
-        return Ok(vec![1.0; cols]);
-    }
-    let scaled = |&x: &f32| (f64::from(x) / mean).clamp(1e-4, 1e4) as f32;
-    Ok(importance.iter().map(scaled).collect())
-}
-
 /// Nearest integer, ties to even, for |x| up to 2²²: adding 1.5·2²³ leaves no bits for a fraction. The standard function is a call where the target's baseline has no instruction for it.
 fn round_even(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0;
     (x + SHIFT) - SHIFT
+}
+
+/// Sum of `term(i)` over a group, in eight running sums: one would be a chain of additions that no compiler may cut into vectors.
+fn sum(term: impl Fn(usize) -> f32) -> f32 {
+    const LANES: usize = 8;
+    let mut sums = [0.0f32; LANES];
+    for first in (0..GROUP).step_by(LANES) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += term(first + lane);
+        }
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Groups, round_even};
+use super::{round_even, sum};
 use crate::format::GROUP;
 
 /// The numbers that an element can be, before its scale.
@@ -26,7 +26,7 @@ pub(super) struct Int8;
 impl Grid for Int8 {
     const LARGEST: f32 = 127.0;
 
-    // A smaller target makes coarser steps, which pays only where it places the other elements better: a few are enough, and half of them beyond 127 would cut the largest.
+    // A target below 127 makes coarser steps, which pays only where they fall better on the other elements: a few are enough.
     fn targets() -> impl Iterator<Item = f32> {
         (0..8).map(|step| 127.0 - 0.5 * step as f32)
     }
@@ -79,12 +79,12 @@ const SMALLEST_NORMAL: f32 = 0.015625;
 /// Subnormals are multiples of 2⁻⁹.
 const SUBNORMALS: f32 = 512.0;
 
-/// Values and scales of all groups as they lie in a file; each group comes with its elements' weights.
-pub(super) fn quantize<G: Grid>(groups: &Groups<'_>) -> (Vec<u32>, Vec<u32>) {
+/// Values and scales of all groups as they lie in a file.
+pub(super) fn quantize<G: Grid>(groups: &[[f32; GROUP]]) -> (Vec<u32>, Vec<u32>) {
     let mut values = Vec::with_capacity(groups.len() * GROUP / 4);
     let mut scales = vec![0u32; groups.len().div_ceil(2)];
-    for (index, (group, weights)) in groups.iter().enumerate() {
-        let scale = best_scale::<G>(group, weights);
+    for (index, group) in groups.iter().enumerate() {
+        let scale = best_scale::<G>(group);
         scales[index / 2] |= u32::from(scale.to_bits()) << (index % 2 * 16);
         let inverse = inverse(scale.to_f32());
         for four in group.as_chunks::<4>().0 {
@@ -96,8 +96,8 @@ pub(super) fn quantize<G: Grid>(groups: &Groups<'_>) -> (Vec<u32>, Vec<u32>) {
     (values, scales)
 }
 
-/// The scale with the smallest weighted sum of squared errors of those tried: each target for the largest element, and for each the scale that suits the rounded numbers best.
-fn best_scale<G: Grid>(group: &[f32; GROUP], weights: &[f32; GROUP]) -> f16 {
+/// The scale with the smallest sum of squared errors of those tried: each target for the largest element, and for each the scale that suits the rounded numbers best.
+fn best_scale<G: Grid>(group: &[f32; GROUP]) -> f16 {
     let largest = group.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     if largest == 0.0 {
         return f16::ZERO;
@@ -105,7 +105,7 @@ fn best_scale<G: Grid>(group: &[f32; GROUP], weights: &[f32; GROUP]) -> f16 {
     let mut best = (f32::INFINITY, f16::ZERO);
     let mut consider = |scale: f32| {
         let scale = representable(scale);
-        let fit = Fit::of::<G>(group, weights, scale.to_f32(), largest);
+        let fit = Fit::of::<G>(group, scale.to_f32(), largest);
         if fit.error < best.0 {
             best = (fit.error, scale);
         }
@@ -130,25 +130,20 @@ fn inverse(scale: f32) -> f32 {
 
 /// How a scale does on a group.
 struct Fit {
-    /// Weighted sum of squared errors, in units of the largest element.
+    /// Sum of squared errors, in units of the largest element.
     error: f32,
-    /// The scale that suits the same rounded numbers best, `Σ w·x·q / Σ w·q²`; none where they are all zero.
+    /// The scale that suits the same rounded numbers best, `Σ x·q / Σ q²`; none where they are all zero.
     scale: Option<f32>,
 }
 
 impl Fit {
-    fn of<G: Grid>(group: &[f32; GROUP], weights: &[f32; GROUP], scale: f32, largest: f32) -> Self {
+    fn of<G: Grid>(group: &[f32; GROUP], scale: f32, largest: f32) -> Self {
         let (inverse, unit) = (inverse(scale), 1.0 / largest);
-        let (mut error, mut product, mut square) = (0.0f32, 0.0f32, 0.0f32);
-        for (&x, &weight) in group.iter().zip(weights) {
-            let number = G::round(x * inverse);
-            let difference = (x - scale * number) * unit;
-            error += weight * difference * difference;
-            product += weight * x * number;
-            square += weight * number * number;
-        }
+        let numbers = group.map(|x| G::round(x * inverse));
+        let product = sum(|i| group[i] * numbers[i]);
+        let square = sum(|i| numbers[i] * numbers[i]);
         Self {
-            error,
+            error: sum(|i| ((group[i] - scale * numbers[i]) * unit).powi(2)),
             scale: (square > 0.0).then(|| product / square),
         }
     }

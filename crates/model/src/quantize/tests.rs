@@ -13,7 +13,7 @@ fn dequantized(matrix: &QuantizedMatrix) -> Vec<f32> {
 }
 
 fn rounded(values: &[f32], cols: usize, format: WeightFormat) -> Vec<f32> {
-    dequantized(&QuantizedMatrix::new(values, cols, format, None).unwrap())
+    dequantized(&QuantizedMatrix::new(values, cols, format).unwrap())
 }
 
 fn span(group: &[f32]) -> (f32, f32) {
@@ -85,46 +85,6 @@ proptest! {
         let nearest: Vec<f32> = first.iter().map(|x| f16::from_f32(*x).to_f32()).collect();
         prop_assert_eq!(f16s, nearest);
     }
-
-    #[test]
-    fn weighting_lowers_the_weighted_error(group in group(), weights in prop::collection::vec(0.0f32..4.0, GROUP)) {
-        for format in QUANTIZED {
-            let error = |importance: Option<&[f32]>| {
-                let matrix = QuantizedMatrix::new(&group, GROUP, format, importance).unwrap();
-                let result = dequantized(&matrix);
-                group.iter().zip(&result).zip(&weights).map(|((x, y), w)| f64::from(*w) * f64::from(x - y).powi(2)).sum::<f64>()
-            };
-            // Both are searches that may end in different local optima: it never loses much.
-            prop_assert!(error(Some(&weights)) <= error(None) * 1.25 + 1e-16, "{format}");
-        }
-    }
-}
-
-#[test]
-fn weights_move_the_error_to_where_it_does_not_count() {
-    let mut generator = 1u32;
-    let values: Vec<f32> = std::iter::repeat_with(|| {
-        generator = generator
-            .wrapping_mul(1_664_525)
-            .wrapping_add(1_013_904_223);
-        generator as f32 / u32::MAX as f32 - 0.5
-    })
-    .take(64 * GROUP)
-    .collect();
-    let importance: Vec<f32> = (0..GROUP)
-        .map(|i| if i < 4 { 100.0 } else { 1.0 })
-        .collect();
-    for format in [WeightFormat::Int4, WeightFormat::Fp8] {
-        let error = |importance| {
-            let matrix = QuantizedMatrix::new(&values, GROUP, format, importance).unwrap();
-            let pairs = values.iter().zip(dequantized(&matrix)).enumerate();
-            pairs
-                .filter(|(i, _)| i % GROUP < 4)
-                .map(|(_, (x, y))| (x - y) * (x - y))
-                .sum::<f32>()
-        };
-        assert!(error(Some(&importance[..])) < 0.8 * error(None), "{format}");
-    }
 }
 
 #[test]
@@ -193,13 +153,13 @@ fn the_largest_numbers_fit_and_larger_ones_are_refused() {
             continue;
         }
         values[41] = -most * 1.001;
-        let error = QuantizedMatrix::new(&values, 32, format, None).unwrap_err();
+        let error = QuantizedMatrix::new(&values, 32, format).unwrap_err();
         let QuantizeError::OutOfRange { index, value, .. } = error else {
             panic!("{error}");
         };
         assert_eq!((index, value), (41, values[41]));
         values[40] = f32::NAN;
-        let error = QuantizedMatrix::new(&values, 32, format, None).unwrap_err();
+        let error = QuantizedMatrix::new(&values, 32, format).unwrap_err();
         assert!(
             error.to_string().starts_with("element 40 is NaN"),
             "{error}"
@@ -232,22 +192,15 @@ fn e4m3_is_rounded_to_the_nearest_with_ties_to_even() {
 }
 
 #[test]
-fn shapes_and_importance_are_checked() {
-    let new = |elements: usize, cols: usize, importance: Option<&[f32]>| {
-        QuantizedMatrix::new(&vec![1.0; elements], cols, WeightFormat::Int4, importance)
+fn shapes_are_checked() {
+    let new = |elements: usize, cols: usize| {
+        QuantizedMatrix::new(&vec![1.0; elements], cols, WeightFormat::Int4)
     };
     for (elements, cols) in [(32, 0), (48, 48), (96, 64), (31, 32)] {
         assert!(matches!(
-            new(elements, cols, None),
+            new(elements, cols),
             Err(QuantizeError::Shape { .. })
         ));
     }
-    assert_eq!(new(0, 32, None).unwrap().data().len(), 0);
-    for importance in [&[1.0; 31][..], &[f32::NAN; 32], &[-1.0; 32]] {
-        assert!(matches!(
-            new(32, 32, Some(importance)),
-            Err(QuantizeError::Importance { .. })
-        ));
-    }
-    assert!(new(32, 32, Some(&[0.0; 32])).is_ok());
+    assert_eq!(new(0, 32).unwrap().data().len(), 0);
 }

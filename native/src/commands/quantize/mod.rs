@@ -19,7 +19,7 @@ use crate::commands::evaluate;
 use crate::loading::{self, report_skipped};
 use crate::options::{Common, EngineOptions};
 use crate::ui::{self, Ui};
-use search::Found;
+use search::{Found, Search};
 use trial::Trial;
 
 /// Write a model as a smaller file: 16, 8 or 4 bits a weight
@@ -29,9 +29,9 @@ use trial::Trial;
 /// before and after; with --max-perplexity-increase the tensors that suffer most are kept wider until the bound holds.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  ptbr-slm quantize --model run --format int8 --output model-int8.safetensors\n  \
-                  ptbr-slm quantize --model run --format int4 --keep-f16 head --data held-out.txt \
-                  --max-perplexity-increase 1% --output model-int4.safetensors"
+    after_help = "Examples:\n  ptbr-slm quantize --model run --format int8 --output int8.safetensors\n  \
+                  ptbr-slm quantize --model run --format int4 --output int4.safetensors --keep-f16 head \\\n    \
+                  --data held-out.txt --max-perplexity-increase 1%"
 )]
 pub struct Args {
     /// An f32 model: a checkpoint folder, a training output folder (its latest checkpoint) or a model file
@@ -93,15 +93,19 @@ pub fn run(args: &Args) -> Result<Outcome> {
         None => None,
     };
     if let (Some(measured), Some(most)) = (&measured, args.max_perplexity_increase) {
-        match search::widen(&measured.trial, plan, most, &ui)? {
+        let search = Search {
+            config: source.config(),
+            increase: &|plan| measured.trial.increase(plan),
+            ui: &ui,
+        };
+        match search.widen(&plan, most)? {
             Found::Plan(found) => plan = found,
             Found::OutOfReach { increase } => {
-                let text = format!(
-                    "the perplexity rises by {} with every matrix in f16 that may be: {} cannot be kept; nothing was written",
+                ui.line(format!(
+                    "the perplexity rises by {} with every matrix in f16 that may be, more than {}; nothing was written",
                     as_percent(increase),
                     as_percent(most)
-                );
-                ui.line(text)?;
+                ))?;
                 ui.result(&json!({ "output": null, "perplexity_increase": increase }))?;
                 return Ok(Outcome::No);
             }
@@ -181,7 +185,6 @@ fn write(
         &args.output,
         &trial::document(source, plan),
         &source.tensors().in_order(&specs),
-        &ptbr_model::Calibration::new(),
         &mut |tensor| {
             bar.inc(tensor.elements as u64);
             written.push(tensor.clone());
@@ -191,14 +194,15 @@ fn write(
     Ok(written)
 }
 
-/// Root of the mean of the relative squared errors of a kind's tensors.
+/// Root of the mean of the relative squared errors of a kind's tensors; 0 for vectors.
 fn error_of(kind: &str, written: &[WrittenTensor]) -> f64 {
-    let squares: Vec<f64> = written
+    let of_kind = written
         .iter()
-        .filter(|tensor| tensor.format != WeightFormat::F32 && matrix_kind(&tensor.name) == kind)
-        .map(|tensor| tensor.relative_error.powi(2))
-        .collect();
-    (squares.iter().sum::<f64>() / squares.len().max(1) as f64).sqrt()
+        .filter(|tensor| matrix_kind(&tensor.name) == kind);
+    let (sum, count) = of_kind.fold((0.0, 0), |(sum, count), tensor| {
+        (sum + tensor.relative_error.powi(2), count + 1)
+    });
+    (sum / f64::from(count.max(1))).sqrt()
 }
 
 fn report(
@@ -226,13 +230,19 @@ fn report(
         })
         .collect();
     for (size, error) in &kinds {
-        ui.line(format!(
-            "{:15} {:>9}  {:10}  error {:.2} %",
+        let exact = size.formats == [WeightFormat::F32];
+        let error = if exact {
+            String::new()
+        } else {
+            format!("error {:.2} %", 100.0 * error)
+        };
+        let line = format!(
+            "{:15} {:>9}  {:10}  {error}",
             size.kind,
             ui::bytes(size.bytes),
-            names(&size.formats),
-            100.0 * error
-        ))?;
+            names(&size.formats)
+        );
+        ui.line(line.trim_end())?;
     }
     ui.line(format!(
         "{}: {}, {bits:.2} bits a weight, {:.1} times smaller than f32",

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use ptbr_model::{Calibration, ModelFileInfo, ModelSource, QuantizationPlan, model_file_bytes};
+use ptbr_model::{ModelFileInfo, ModelSource, QuantizationPlan, model_file_bytes};
 use ptbr_tokenizer::TokenId;
 
 use crate::loading;
@@ -34,11 +34,6 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// The model.
-    pub fn source(&self) -> &ModelSource {
-        self.source
-    }
-
     /// By what share the perplexity rises with the formats of `plan`, through the engine that will run the file.
     ///
     /// # Errors
@@ -48,7 +43,6 @@ impl<'a> Trial<'a> {
         let bytes = model_file_bytes(
             &document(self.source, plan),
             &self.source.tensors().in_order(&specs),
-            &Calibration::new(),
         )?;
         let model = loading::model_in_memory("the quantized model", bytes, self.device)?;
         let metrics =
