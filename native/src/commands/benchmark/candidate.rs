@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ptbr_model::{
-    ArchConfig, Calibration, ModelFileInfo, ModelSource, QuantizationPlan, RandomTensors,
-    TensorSource, WeightFormat, model_id, write_model_file_with,
+    ArchConfig, ModelFileInfo, ModelSource, QuantizationPlan, RandomTensors, TensorSource,
+    WeightFormat, model_id, write_model_file_with,
 };
 
 use super::Formats;
@@ -156,7 +156,7 @@ fn write(
         info.config.num_parameters(),
         &format!("making {}", info.format),
     );
-    write_model_file_with(&path, info, tensors, &Calibration::new(), &mut |tensor| {
+    write_model_file_with(&path, info, tensors, &mut |tensor| {
         bar.inc(tensor.elements as u64);
     })?;
     bar.finish_and_clear();

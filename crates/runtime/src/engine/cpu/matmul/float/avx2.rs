@@ -242,7 +242,7 @@ unsafe fn sums<const R: usize, const N: usize>(
         // SAFETY: sixteen elements from `step * 16` lie in each row, since `step < cols / 16`.
         unsafe { step_of(&mut sums, weights, first, step, LANES, input) };
     }
-    if cols % LANES != 0 {
+    if !cols.is_multiple_of(LANES) {
         // SAFETY: `full` is less than `ceil(cols / 16)`, because there is a rest.
         unsafe { step_of(&mut sums, weights, first, full, cols % LANES, input) };
     }
