@@ -5,8 +5,8 @@
 //! is the command with bandwidth, spread and memory.
 
 use ptbr_model::{
-    ArchConfig, Calibration, ModelFileInfo, QuantizationPlan, RandomTensors, WeightFormat,
-    model_file_bytes, model_id, preset,
+    ArchConfig, ModelFileInfo, QuantizationPlan, RandomTensors, WeightFormat, model_file_bytes,
+    model_id, preset,
 };
 use ptbr_runtime::{Model, Session};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Error> {
     for format in formats {
         let plan = QuantizationPlan::uniform(format);
         let info = ModelFileInfo::quantized(&plan, config.clone(), None, id.clone());
-        let bytes = model_file_bytes(&info, &tensors, &Calibration::new())?;
+        let bytes = model_file_bytes(&info, &tensors)?;
         let model = Model::from_bytes("the random model", bytes)?;
         println!(
             "{name}: {} parameters, {format}, {}",
