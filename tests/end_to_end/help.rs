@@ -20,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "generate",
     "test-model",
     "logits",
+    "benchmark",
     "info",
     #[cfg(feature = "train")]
     "test-gpu",

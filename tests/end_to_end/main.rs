@@ -3,6 +3,7 @@
 //! Needs nothing but this repository: text comes from the sample inside the program, models are made on the spot.
 
 mod bad_input;
+mod benchmark;
 #[cfg(feature = "train")]
 mod demo;
 #[cfg(feature = "train")]
