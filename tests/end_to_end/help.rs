@@ -21,6 +21,7 @@ const COMMANDS: &[&str] = &[
     "test-model",
     "adapters",
     "logits",
+    "benchmark",
     "info",
     #[cfg(feature = "train")]
     "test-gpu",

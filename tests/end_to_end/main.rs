@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bad_input;
+mod benchmark;
 #[cfg(feature = "train")]
 mod demo;
 #[cfg(feature = "train")]
