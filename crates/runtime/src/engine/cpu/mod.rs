@@ -1,4 +1,4 @@
-//! Inference on the CPU in f32.
+//! Inference on the CPU: activations in f32, weights in whatever format the file has.
 //!
 //! The tokens of a step, of one text or of several, pass the layers together as rows: matrix products over all rows, so that weights are read once for all of them, with the WKV
 //! recurrence of `ptbr-kernels` between them.
