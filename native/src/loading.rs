@@ -101,6 +101,29 @@ pub fn model_with_tokenizer(
     Ok(model)
 }
 
+/// Refuses to write where the model that is read lies: the only exact weights would be replaced by others.
+///
+/// # Errors
+/// When both are the same file, or the folder of `output` is not there.
+pub fn check_output(model: &Path, output: &Path) -> Result<()> {
+    let folder = match output.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        bail!("{} is not a folder: make it first", folder.display());
+    }
+    if let (Ok(model_file), Ok(output_file)) = (model.canonicalize(), output.canonicalize())
+        && (model_file == output_file || output_file.starts_with(&model_file))
+    {
+        bail!(
+            "--output {} would replace the model that is read, and its exact weights with it; give another name",
+            output.display()
+        );
+    }
+    Ok(())
+}
+
 /// Names every damaged checkpoint that was passed over.
 pub fn report_skipped(skipped: &[SkippedCheckpoint], ui: &Ui) {
     for one in skipped {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct LoadedAdapter {
     id: Arc<str>,
     model_id: Arc<str>,
+    /// The model's sizes: an id that a file claims is no proof of them.
+    model: ArchConfig,
     matching: AdapterMatch,
     config: AdapterConfig,
     scale: f32,
@@ -48,15 +50,13 @@ impl LoadedAdapter {
     /// Checks that every part of `adapter` fits the model of this configuration and id.
     pub(crate) fn new(
         adapter: Adapter,
-        config: &ArchConfig,
+        arch: &ArchConfig,
         model_id: &Arc<str>,
     ) -> Result<Self, RuntimeError> {
-        let ArchConfig::Rwkv4(rwkv) = config else {
-            return Err(RuntimeError::Architecture {
-                name: config.name(),
-            });
+        let ArchConfig::Rwkv4(rwkv) = arch else {
+            return Err(RuntimeError::Architecture { name: arch.name() });
         };
-        let matching = adapter.check_against(config, model_id)?;
+        let matching = adapter.check_against(arch, model_id)?;
         let id = adapter.id().into();
         let scale = adapter.config.scale();
         if !scale.is_finite() {
@@ -79,6 +79,7 @@ impl LoadedAdapter {
         Ok(Self {
             id,
             model_id: Arc::clone(model_id),
+            model: arch.clone(),
             matching,
             config: adapter.config,
             scale,
@@ -89,6 +90,11 @@ impl LoadedAdapter {
     /// Its id: 64 hexadecimal digits, the same for every folder with the same effect. States name it.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether it was loaded for a model of this id and these sizes.
+    pub(crate) fn is_for(&self, model_id: &str, model: &ArchConfig) -> bool {
+        *self.model_id == *model_id && self.model == *model
     }
 
     /// Id of the model that it was loaded for.

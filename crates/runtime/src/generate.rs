@@ -70,6 +70,7 @@ pub fn generate(
     options: &GenerateOptions,
     on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Generation, RuntimeError> {
+    session.check_wait()?;
     wait(generate_async(session, prompt, options, on_piece))
 }
 

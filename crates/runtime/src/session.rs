@@ -66,11 +66,18 @@ impl Session {
 
     /// Another session that has read the same text, with the same adapter, and goes its own way from here.
     pub fn fork(&self) -> Result<Self, RuntimeError> {
+        self.executor.check_wait()?;
+        wait(self.fork_async())
+    }
+
+    /// [`Session::fork`] where nobody may wait.
+    pub async fn fork_async(&self) -> Result<Self, RuntimeError> {
+        self.go_back();
         Ok(Self {
             model: Arc::clone(&self.model),
             adapter: self.adapter.clone(),
             executor: self.executor.another(),
-            slot: self.slot.duplicate()?,
+            slot: self.slot.duplicate().await?,
             position: self.position,
             is_new: self.is_new,
             logits: self.logits.clone(),
@@ -95,13 +102,14 @@ impl Session {
     /// Chooses the adapter of the tokens to come, or none; costs nothing, and other sessions keep theirs. What was read stays read, and the logits at hand stay those that the former
     /// adapter gave.
     ///
-    /// Fails, changing nothing, when the adapter was loaded for another model.
+    /// Fails, changing nothing, when the adapter was loaded for another model, or changes the head and the session computes on a GPU.
     pub fn set_adapter(
         &mut self,
         adapter: Option<&Arc<LoadedAdapter>>,
     ) -> Result<(), RuntimeError> {
         if let Some(adapter) = adapter {
             self.model.check_adapter(adapter)?;
+            self.executor.check_adapter(adapter)?;
         }
         self.adapter = adapter.map(Arc::clone);
         Ok(())
@@ -121,6 +129,7 @@ impl Session {
     ///
     /// Fails, having read nothing, with [`RuntimeError::TokenOutOfRange`]; and with [`RuntimeError::NoTokens`] when there is none and none was read before.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<&[f32], RuntimeError> {
+        self.executor.check_wait()?;
         wait(async {
             self.prefill_async(tokens).await?;
             Ok(())
@@ -164,6 +173,7 @@ impl Session {
         tokens: &[TokenId],
         each: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<(), RuntimeError> {
+        self.executor.check_wait()?;
         wait(self.prefill_all_async(tokens, each))
     }
 
@@ -229,13 +239,15 @@ impl Session {
         self.has_logits.then_some(self.logits.as_slice())
     }
 
-    /// A copy of what the session remembers.
+    /// A copy of what the session remembers. It names the adapter of the tokens to come, whatever read the tokens before.
     pub fn state(&self) -> Result<RwkvState, RuntimeError> {
+        self.executor.check_wait()?;
         wait(self.state_async())
     }
 
     /// [`Session::state`] where nobody may wait.
     pub async fn state_async(&self) -> Result<RwkvState, RuntimeError> {
+        self.go_back();
         let values = self.slot.download().await?;
         let adapter = self.adapter.as_deref();
         Ok(RwkvState::new(&self.model, adapter, self.position, values))
@@ -247,6 +259,8 @@ impl Session {
     /// [`RwkvState::with_adapter`].
     pub fn set_state(&mut self, state: &RwkvState) -> Result<(), RuntimeError> {
         state.check(&self.model, self.adapter.as_deref())?;
+        #[cfg(feature = "gpu")]
+        self.drop_ahead();
         self.slot.upload(state.values());
         self.journal.restart(state.values());
         self.position = state.position();
@@ -263,6 +277,8 @@ impl Session {
     /// Forgets everything read; the adapter stays.
     pub fn reset(&mut self) -> Result<(), RuntimeError> {
         let initial = self.model.state_spec().initial();
+        #[cfg(feature = "gpu")]
+        self.drop_ahead();
         self.slot.upload(&initial);
         self.journal.restart(&initial);
         self.position = 0;
@@ -271,27 +287,33 @@ impl Session {
         Ok(())
     }
 
-    /// After the GPU was lost: goes on where the model computes now (open it again with [`Model::use_gpu`], or leave the GPU with [`Model::use_cpu`]), with the state that it had before
-    /// the failed call. What a GPU held is read again from the last state that was in the computer's own memory, a thousand tokens at most.
+    /// After the GPU was lost: goes on where the model computes now (open it again with [`Model::use_gpu`], or leave the GPU with [`Model::use_cpu`]) with all that it had read before the
+    /// failure, which [`Session::position`] counts: of a call that read a long text in several chunks, those before the one that failed. What a GPU held is read again from the last state
+    /// that was in the computer's own memory: 1,024 tokens and a chunk at most.
     pub fn recover(&mut self) -> Result<(), RuntimeError> {
+        self.model.executor().check_wait()?;
         wait(self.recover_async())
     }
 
     /// [`Session::recover`] where nobody may wait.
     pub async fn recover_async(&mut self) -> Result<(), RuntimeError> {
         self.executor = self.model.executor();
-        let had_logits = self.has_logits || !self.logits.is_empty();
+        #[cfg(feature = "gpu")]
+        {
+            // Its slots are the lost engine's.
+            self.ahead = None;
+        }
         let journal = std::mem::take(&mut self.journal);
         let Some(base) = journal.base() else {
             // It never was on a GPU.
             return Ok(());
         };
         self.slot = StateSlot::Cpu(base.to_vec());
-        self.journal.restart(base);
         let (position, adapter) = (self.position, self.adapter.clone());
         let mut logits = std::mem::take(&mut self.logits);
         let mut result = Ok(());
         let most = self.executor.max_rows()[0].min(DEFAULT_CHUNK);
+        let mut replayed = false;
         'read: for (adapter, tokens) in journal.entries() {
             self.adapter = adapter.clone();
             for chunk in tokens.chunks(most) {
@@ -299,11 +321,13 @@ impl Session {
                 if result.is_err() {
                     break 'read;
                 }
+                replayed = true;
             }
         }
         (self.position, self.adapter) = (position, adapter);
         self.logits = logits;
-        self.has_logits = had_logits && result.is_ok() && !self.logits.is_empty();
+        // Older logits may be those of another text.
+        self.has_logits = replayed && result.is_ok();
         if result.is_err() {
             // Nothing has been read for good: the next attempt begins at the same state.
             self.journal = journal;
@@ -314,6 +338,11 @@ impl Session {
     /// What has been computed by the session itself since it was made; what a batch computes for it is in [`Batch::work`](crate::Batch::work).
     pub fn work(&self) -> Work {
         self.executor.work()
+    }
+
+    /// Fails where the plain functions, which wait, are not allowed to.
+    pub(crate) fn check_wait(&self) -> Result<(), RuntimeError> {
+        self.executor.check_wait()
     }
 
     /// Whether it has read nothing and stands at the model's own beginning.
@@ -343,6 +372,7 @@ impl Session {
         tokens: &[TokenId],
         cache: &mut PrefixCache,
     ) -> Result<(), RuntimeError> {
+        debug_assert_eq!(self.position, tokens.len() as u64);
         if let Some(logits) = self.logits() {
             cache.insert(tokens, self.state_async().await?, logits);
         }
@@ -361,8 +391,20 @@ impl Session {
 
     /// Before a step on `executor`: its state is brought there.
     pub(crate) async fn settle(&mut self, executor: &Executor) -> Result<(), RuntimeError> {
-        executor.adopt(&mut self.slot).await?;
-        self.journal.prepare(&self.slot).await
+        self.go_back();
+        bring(&mut self.slot, &mut self.journal, executor).await
+    }
+
+    /// Undoes what was written ahead and never settled: somebody dropped the future that wrote.
+    fn go_back(&self) {
+        #[cfg(feature = "gpu")]
+        self.undo_ahead();
+    }
+
+    /// [`Session::settle`] on its own executor.
+    async fn settle_here(&mut self) -> Result<(), RuntimeError> {
+        self.go_back();
+        bring(&mut self.slot, &mut self.journal, &self.executor).await
     }
 
     /// After a step in which it read `tokens`; its logits, if it wanted any.
@@ -389,8 +431,7 @@ impl Session {
         logits: &mut Vec<f32>,
     ) -> Result<(), RuntimeError> {
         self.has_logits = false;
-        self.executor.adopt(&mut self.slot).await?;
-        self.journal.prepare(&self.slot).await?;
+        self.settle_here().await?;
         let part = Part {
             tokens: chunk,
             slot: &mut self.slot,
@@ -401,6 +442,18 @@ impl Session {
         self.advance(chunk, None);
         Ok(())
     }
+}
+
+/// Brings a state to where `executor` computes, and keeps what it takes to have it again when that place is lost.
+async fn bring(
+    slot: &mut StateSlot,
+    journal: &mut Journal,
+    executor: &Executor,
+) -> Result<(), RuntimeError> {
+    // While it is still here.
+    journal.keep(slot, executor);
+    executor.adopt(slot).await?;
+    journal.prepare(slot).await
 }
 
 impl std::fmt::Debug for Session {

@@ -304,3 +304,36 @@ fn a_shared_beginning_is_read_once() {
     assert_eq!(reads, [59, 9, 9, 59]);
     assert_eq!(batch.set_prefix_cache(None).unwrap().len(), 2);
 }
+
+#[test]
+fn a_text_that_is_changed_half_way_is_not_remembered() {
+    let config = config(257, 64, 2, 160);
+    let model = random_model(&config, 1);
+    let adapter = model
+        .add_adapter(random_adapter(&config, 4, &[], 5))
+        .unwrap();
+    let tokens = Noise(3).tokens(20, 257);
+    type Change<'a> = &'a dyn Fn(&mut Session);
+    let changes: [(&str, Change<'_>, usize); 4] = [
+        ("nothing", &|_| (), 1),
+        ("adapter", &|session| session.set_adapter(Some(&adapter)).unwrap(), 0),
+        ("reset", &|session| session.reset().unwrap(), 0),
+        ("more text", &|session| drop(session.prefill(&[1]).unwrap().to_vec()), 0),
+    ];
+    for (name, change, remembered) in changes {
+        let mut batch = Batch::new(model.clone());
+        batch.set_prefix_cache(Some(PrefixCache::new(1 << 20)));
+        batch.set_max_rows(4);
+        let id = batch.join(Session::new(model.clone())).unwrap();
+        assert_eq!(batch.feed_prefix(id, &tokens).unwrap(), 0);
+        batch.step().unwrap();
+        if name != "nothing" {
+            change(batch.session_mut(id).unwrap());
+        }
+        while batch.waiting() > 0 {
+            batch.step().unwrap();
+        }
+        let cache = batch.set_prefix_cache(None).unwrap();
+        assert_eq!(cache.len(), remembered, "{name}");
+    }
+}

@@ -181,7 +181,10 @@ fn zip(a: &Rows, b: &Rows, f: impl Fn(f64, f64) -> f64) -> Rows {
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
     a.iter()
         .zip(b)
-        .map(|(a, b)| (a - b).abs())
+        .map(|(a, b)| {
+            assert!(a.is_finite() && b.is_finite(), "{a} {b}");
+            (a - b).abs()
+        })
         .fold(0.0, f64::max)
 }
 

@@ -5,7 +5,7 @@ mod plan;
 use crate::engine::cpu::Work;
 use crate::engine::{Executor, Part, Wanted, wait};
 use crate::session::MAX_ROWS;
-use crate::{Model, PrefixCache, RuntimeError, Session};
+use crate::{LoadedAdapter, Model, PrefixCache, RuntimeError, Session};
 use plan::share_rows;
 use ptbr_tokenizer::TokenId;
 use std::collections::BTreeMap;
@@ -144,6 +144,9 @@ impl Batch {
         if !Arc::ptr_eq(session.model(), &self.model) {
             return Err(RuntimeError::SessionOfAnotherModel);
         }
+        if let Some(adapter) = session.adapter() {
+            self.executor.check_adapter(adapter)?;
+        }
         let id = SessionId(self.next_id);
         self.next_id += 1;
         let member = Member {
@@ -166,9 +169,12 @@ impl Batch {
         self.members.get(&id).map(|member| &member.session)
     }
 
-    /// The same, to choose another adapter or state between two steps. What it was fed and has not read yet follows.
+    /// The same, to choose another adapter or state between two steps. What it was fed and has not read yet follows, and the cache does not remember it: it may be the end of another text now.
     pub fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.members.get_mut(&id).map(|member| &mut member.session)
+        self.members.get_mut(&id).map(|member| {
+            member.shared = None;
+            &mut member.session
+        })
     }
 
     /// Sessions in the batch.
@@ -242,6 +248,7 @@ impl Batch {
     ///
     /// After an error the sessions of the step are in no defined state: reset them, set their states, or let them go.
     pub fn step(&mut self) -> Result<Vec<SessionId>, RuntimeError> {
+        self.executor.check_wait()?;
         wait(self.step_async())
     }
 
@@ -268,7 +275,11 @@ impl Batch {
             let address = |member: &Member| member.session.adapter().map(Arc::as_ptr);
             address(a).cmp(&address(b))
         });
+        keep_what_fits(&mut chosen, self.executor.adapter_room(), self.turn);
         for (_, member, _) in &mut chosen {
+            if !Arc::ptr_eq(member.session.model(), &self.model) {
+                return Err(RuntimeError::SessionOfAnotherModel);
+            }
             member.session.settle(&self.executor).await?;
         }
         let mut parts: Vec<Part<'_>> = chosen
@@ -297,6 +308,36 @@ impl Batch {
         ready.sort_unstable();
         Ok(ready)
     }
+}
+
+/// Leaves out of a step those whose adapters do not fit in `room` numbers beside the others'; with every turn others go first. Whoever goes first is never left out.
+fn keep_what_fits(chosen: &mut Vec<(SessionId, &mut Member, usize)>, room: usize, turn: usize) {
+    let mut adapters: Vec<Arc<LoadedAdapter>> = Vec::new();
+    for (_, member, _) in chosen.iter() {
+        if let Some(adapter) = member.session.adapter()
+            && !adapters.iter().any(|known| Arc::ptr_eq(known, adapter))
+        {
+            adapters.push(Arc::clone(adapter));
+        }
+    }
+    if adapters.is_empty() {
+        return;
+    }
+    let first = turn % adapters.len();
+    adapters.rotate_left(first);
+    let mut taken = 0usize;
+    let mut fits = Vec::new();
+    for adapter in adapters {
+        let size = adapter.num_parameters();
+        if fits.is_empty() || taken.saturating_add(size) <= room {
+            taken = taken.saturating_add(size);
+            fits.push(adapter);
+        }
+    }
+    chosen.retain(|(_, member, _)| match member.session.adapter() {
+        None => true,
+        Some(adapter) => fits.iter().any(|kept| Arc::ptr_eq(kept, adapter)),
+    });
 }
 
 impl std::fmt::Debug for Batch {

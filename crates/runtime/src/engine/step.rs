@@ -102,12 +102,12 @@ impl StateSlot {
     }
 
     /// Another slot with the same values.
-    pub(crate) fn duplicate(&self) -> Result<Self, RuntimeError> {
+    pub(crate) async fn duplicate(&self) -> Result<Self, RuntimeError> {
         match self {
             Self::Cpu(values) => Ok(Self::Cpu(values.clone())),
             #[cfg(feature = "gpu")]
             Self::Gpu(engine, slot) => {
-                let slot = engine.fork_slot(slot)?;
+                let slot = engine.fork_slot(slot).await?;
                 Ok(Self::Gpu(Arc::clone(engine), slot))
             }
         }
@@ -147,6 +147,11 @@ impl Executor {
         Self::Cpu(Box::default())
     }
 
+    /// Whether it is the CPU engine.
+    pub(crate) fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu(_))
+    }
+
     /// Another executor on the same device.
     pub(crate) fn another(&self) -> Self {
         match self {
@@ -157,12 +162,12 @@ impl Executor {
     }
 
     /// A slot with these values.
-    fn slot(&self, values: Vec<f32>) -> Result<StateSlot, RuntimeError> {
+    async fn slot(&self, values: Vec<f32>) -> Result<StateSlot, RuntimeError> {
         match self {
             Self::Cpu(_) => Ok(StateSlot::Cpu(values)),
             #[cfg(feature = "gpu")]
             Self::Gpu(engine, _) => {
-                let slot = engine.new_slot()?;
+                let slot = engine.new_slot().await?;
                 engine.upload_state(&slot, &values);
                 Ok(StateSlot::Gpu(Arc::clone(engine), slot))
             }
@@ -179,7 +184,7 @@ impl Executor {
             _ => false,
         };
         if !here {
-            *slot = self.slot(slot.download().await?)?;
+            *slot = self.slot(slot.download().await?).await?;
         }
         Ok(())
     }
@@ -203,6 +208,36 @@ impl Executor {
                 engine.count(counts, work);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether an adapter can be applied here.
+    pub(crate) fn check_adapter(&self, adapter: &LoadedAdapter) -> Result<(), RuntimeError> {
+        match self {
+            Self::Cpu(_) => {
+                let _ = adapter;
+                Ok(())
+            }
+            #[cfg(feature = "gpu")]
+            Self::Gpu(..) => Ok(super::gpu::check_adapter(adapter)?),
+        }
+    }
+
+    /// Most numbers that the adapters of a step may have together.
+    pub(crate) fn adapter_room(&self) -> usize {
+        match self {
+            Self::Cpu(_) => usize::MAX,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(engine, _) => engine.adapter_room(),
+        }
+    }
+
+    /// Fails where the plain functions, which wait, are not allowed to: on a GPU in a browser. To be asked before anything is changed.
+    pub(crate) fn check_wait(&self) -> Result<(), RuntimeError> {
+        match self {
+            #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
+            Self::Gpu(..) => Err(RuntimeError::WouldBlock),
+            _ => Ok(()),
         }
     }
 

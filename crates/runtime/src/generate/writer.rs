@@ -87,6 +87,8 @@ impl<'a> Writer<'a> {
         if let Some(token) = self.unread.take() {
             self.session.decode_async(token).await?;
         }
+        #[cfg(feature = "gpu")]
+        self.session.drop_ahead();
         Ok(())
     }
 }

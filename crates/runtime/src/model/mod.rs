@@ -169,9 +169,13 @@ impl Model {
 
     #[cfg(feature = "gpu")]
     pub(crate) async fn open_gpu(&self, options: GpuOptions) -> Result<(), RuntimeError> {
-        let engine = GpuEngine::open(options, &self.weights, &self.layers).await?;
-        *self.gpu() = Some(Arc::new(engine));
+        self.set_engine(GpuEngine::open(options, &self.weights, &self.layers).await?);
         Ok(())
+    }
+
+    #[cfg(feature = "gpu")]
+    pub(crate) fn set_engine(&self, engine: GpuEngine) {
+        *self.gpu() = Some(Arc::new(engine));
     }
 
     /// Sessions and batches made from now on compute on the CPU.
@@ -236,7 +240,7 @@ impl Model {
 
     /// Whether an adapter was loaded for this model. The same model in another number format will do.
     pub(crate) fn check_adapter(&self, adapter: &LoadedAdapter) -> Result<(), RuntimeError> {
-        if *adapter.model_id() == *self.model_id {
+        if adapter.is_for(&self.model_id, &self.config) {
             return Ok(());
         }
         Err(AdapterError::OtherModel {

@@ -1,7 +1,7 @@
 //! Writing several tokens on a GPU without asking in between, and going back when some of them were too many.
 
 use super::Session;
-use crate::engine::gpu::{Draws, Slot};
+use crate::engine::gpu::{Draws, GpuError, Slot};
 use crate::engine::{Executor, Part, StateSlot, Wanted};
 use crate::{RuntimeError, Sampler};
 use ptbr_kernels::cpu::SampleSettings;
@@ -13,12 +13,14 @@ pub(super) struct Ahead {
     backup: Slot,
     /// What it has read since.
     read: Vec<TokenId>,
+    /// Written, and nobody knows yet what.
+    is_pending: bool,
 }
 
 impl Session {
     /// Whether it computes on a GPU.
     pub(crate) fn is_on_gpu(&self) -> bool {
-        matches!(self.executor, Executor::Gpu(..))
+        !self.executor.is_cpu()
     }
 
     /// Reads `token`, draws the next as `sampler` does from the same logits, reads that, and so on; the `steps` tokens drawn, the last of which is not read. `history` ends with `token`,
@@ -34,20 +36,29 @@ impl Session {
         known: usize,
         steps: usize,
     ) -> Result<Option<Vec<TokenId>>, RuntimeError> {
-        self.executor.adopt(&mut self.slot).await?;
-        self.journal.prepare(&self.slot).await?;
-        let (Executor::Gpu(engine, _), StateSlot::Gpu(_, slot)) = (&self.executor, &mut self.slot)
+        self.settle_here().await?;
+        let (Executor::Gpu(engine, _), StateSlot::Gpu(_, slot)) = (&self.executor, &self.slot)
         else {
             return Ok(None);
         };
         let engine = Arc::clone(engine);
-        let backup = match self.ahead.take() {
+        let backup = match self.ahead.take().filter(|ahead| engine.owns(&ahead.backup)) {
             Some(ahead) => {
                 engine.copy_state(slot, &ahead.backup);
                 ahead.backup
             }
-            None => engine.fork_slot(slot)?,
+            None => match engine.fork_slot(slot).await {
+                Ok(backup) => backup,
+                // No room for a copy: one token after the other needs none.
+                Err(GpuError::TooLarge { .. } | GpuError::OutOfMemory { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            },
         };
+        self.ahead = Some(Ahead {
+            backup,
+            read: Vec::new(),
+            is_pending: true,
+        });
         let config = sampler.config();
         let vocab = self.model.config().vocab_size();
         // The draw of a token has the number of the tokens read by then.
@@ -78,20 +89,29 @@ impl Session {
             (0..steps).for_each(|_| engine.count([1, 1], work));
         }
         let drawn: Option<Vec<TokenId>> = drawn.into_iter().collect();
-        match &drawn {
-            Some(drawn) => {
-                let mut read = vec![token];
-                read.extend_from_slice(&drawn[..steps - 1]);
-                self.position += read.len() as u64;
-                self.ahead = Some(Ahead { backup, read });
-            }
-            None => {
-                if let StateSlot::Gpu(_, slot) = &self.slot {
-                    engine.copy_state(&backup, slot);
-                }
-            }
+        if let (Some(drawn), Some(ahead)) = (&drawn, &mut self.ahead) {
+            ahead.is_pending = false;
+            ahead.read.push(token);
+            ahead.read.extend_from_slice(&drawn[..steps - 1]);
+            self.position += ahead.read.len() as u64;
         }
+        // What could not be drawn is still pending, and the next step goes back.
         Ok(drawn)
+    }
+
+    /// Goes back to before what is still pending, if anything is. The session stays as it is otherwise, and going back twice is as good as once.
+    pub(super) fn undo_ahead(&self) {
+        if let (Some(ahead), StateSlot::Gpu(engine, slot)) = (&self.ahead, &self.slot)
+            && ahead.is_pending
+            && engine.owns(&ahead.backup)
+        {
+            engine.copy_state(&ahead.backup, slot);
+        }
+    }
+
+    /// Gives the copy back; nothing that was written ahead can be undone any more.
+    pub(crate) fn drop_ahead(&mut self) {
+        self.ahead = None;
     }
 
     /// All that was written ahead stands.
@@ -108,7 +128,7 @@ impl Session {
         let Some(ahead) = self.ahead.take() else {
             return Ok(());
         };
-        if let (Executor::Gpu(engine, _), StateSlot::Gpu(_, slot)) = (&self.executor, &self.slot) {
+        if let StateSlot::Gpu(engine, slot) = &self.slot {
             engine.copy_state(&ahead.backup, slot);
         }
         self.position -= ahead.read.len() as u64;

@@ -1,6 +1,6 @@
 //! What a session has read since its state was last in the computer's own memory: enough to read it again when a GPU is lost.
 
-use crate::engine::StateSlot;
+use crate::engine::{Executor, StateSlot};
 use crate::{LoadedAdapter, RuntimeError};
 use ptbr_tokenizer::TokenId;
 use std::sync::Arc;
@@ -35,6 +35,16 @@ impl Journal {
         }
         self.entries.clear();
         self.tokens = 0;
+    }
+
+    /// Before a state leaves the computer's own memory for a GPU: a copy stays.
+    pub(super) fn keep(&mut self, slot: &StateSlot, executor: &Executor) {
+        if let (StateSlot::Cpu(values), false) = (slot, executor.is_cpu()) {
+            *self = Self {
+                base: Some(values.clone()),
+                ..Self::default()
+            };
+        }
     }
 
     /// Before a step: takes a copy of a state on a GPU when there is none, or the last one is long ago.

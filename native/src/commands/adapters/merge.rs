@@ -14,7 +14,7 @@ use serde_json::json;
 use super::read;
 use crate::Outcome;
 use crate::adapters::{find, warn_of};
-use crate::loading::report_skipped;
+use crate::loading::{check_output, report_skipped};
 use crate::options::Common;
 
 /// Bake an adapter into a model's weights
@@ -45,6 +45,7 @@ pub struct Args {
 /// When the model or the adapter cannot be read, they do not belong together, the weights are quantized, or the file cannot be written.
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
+    check_output(&args.model, &args.output)?;
     let folder = find(&args.adapter, Some(&args.model))?;
     let adapter = read(&folder)?;
     let model = ModelSource::open(&args.model)?;

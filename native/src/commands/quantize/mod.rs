@@ -77,6 +77,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
     let start = Instant::now();
+    loading::check_output(&args.model, &args.output)?;
     let source = ModelSource::open(&args.model)?;
     report_skipped(source.skipped(), &ui);
     if *source.plan() != QuantizationPlan::uniform(WeightFormat::F32) {

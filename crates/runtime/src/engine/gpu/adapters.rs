@@ -5,6 +5,7 @@ use super::arena::{Sizes, buffer};
 use super::device::Device;
 use super::plan::{AdapterBuffers, LAYER_MODULES};
 use crate::LoadedAdapter;
+use crate::engine::Part;
 use crate::model::rwkv4::{LayerMatrix, Rwkv4Matrix};
 use std::sync::Arc;
 
@@ -47,6 +48,17 @@ impl Bank {
             .zip(&self.ids)
             .find(|(_, own)| *own == id)
             .map(|(number, _)| number)
+    }
+
+    /// The number of each part's adapter; nothing when one of them is not on the GPU.
+    pub(super) fn numbers(&self, parts: &[Part<'_>]) -> Option<Vec<Option<u32>>> {
+        parts
+            .iter()
+            .map(|part| match part.adapter {
+                None => Some(None),
+                Some(adapter) => self.number(adapter).map(Some),
+            })
+            .collect()
     }
 
     /// Whether one of these is not on the GPU.
@@ -97,11 +109,7 @@ impl Bank {
             if self.number(adapter).is_some() {
                 continue;
             }
-            if adapter.lora(Rwkv4Matrix::Head).is_some() {
-                return Err(GpuError::Adapter {
-                    target: "head".to_owned(),
-                });
-            }
+            check(adapter)?;
             let rank = self.buffers.rank.max(adapter.config().rank);
             fits(
                 sizes,
@@ -132,6 +140,16 @@ impl Bank {
             self.ids.push(Arc::clone(adapter.shared_id()));
         }
         Ok(())
+    }
+}
+
+/// Whether the engine can apply an adapter: the head's rows are not the step's, so it has none.
+pub(crate) fn check(adapter: &LoadedAdapter) -> Result<(), GpuError> {
+    match adapter.lora(Rwkv4Matrix::Head) {
+        None => Ok(()),
+        Some(_) => Err(GpuError::Adapter {
+            target: "head".to_owned(),
+        }),
     }
 }
 

@@ -1,17 +1,15 @@
 //! Does this GPU compute what it should? A small model is run on it and on the CPU before the real one is uploaded.
 //!
 //! Drivers are wrong silently: the same text comes out of a browser as noise on one phone and as prose on the next. The check runs every kernel that the model will use (each
-//! number format, one vector, a few, many) with the sizes that are easy to get wrong: a width that is no multiple of 64, two sequences of different lengths.
+//! number format, one vector, a few, many, adapters, drawing) with the sizes that are easy to get wrong: a width that is no multiple of 64, sequences of different lengths.
 
 use super::GpuError;
 use super::device::Device;
 use super::step::GpuEngine;
-use crate::engine::cpu::Work;
-use crate::engine::{Executor, Part, StateSlot, Wanted};
-use crate::{Model, RuntimeError};
+use crate::{Batch, Model, RuntimeError, Sampler, SamplerConfig, Session};
 use ptbr_model::{
-    ArchConfig, MemoryTensors, ModelFileInfo, QuantizationPlan, RwkvConfig, WeightFormat,
-    model_file_bytes,
+    Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, ModelFileInfo, QuantizationPlan,
+    RwkvConfig, WeightFormat, model_file_bytes,
 };
 use std::sync::Arc;
 
@@ -36,57 +34,24 @@ pub(super) async fn known_answer(
     Ok(())
 }
 
-/// The largest difference from the CPU's logits, relative to the largest logit.
+/// The largest difference from the CPU's logits, relative to the largest logit; infinite when the GPU's sampler draws another token from the same logits.
 pub(super) async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Result<f32, GpuError> {
-    let broken = |error: &dyn std::fmt::Display| GpuError::Refused {
-        adapter: device.name.clone(),
-        message: format!("the model of the known question: {error}"),
+    let broken = |error: RuntimeError| match error {
+        RuntimeError::Gpu(error) => error,
+        error => GpuError::Refused {
+            adapter: device.name.clone(),
+            message: format!("the model of the known question: {error}"),
+        },
     };
-    let (exact, stored) = model(format).map_err(|error| broken(&error))?;
+    let (exact, stored) = model(format).map_err(broken)?;
     let (weights, layers) = stored.parts();
-    let engine = Arc::new(GpuEngine::new(Arc::clone(device), weights, layers).await?);
-    // Prefill of two sequences together, then one token of both (few vectors), then one of the first.
-    let texts: [Vec<u16>; 2] = [13, 5].map(|len| (0..len).map(|i| i * 29 % 67).collect());
-    let steps: [[&[u16]; 2]; 3] = [[&texts[0], &texts[1]], [&[7], &[8]], [&[9], &[]]];
-    let mut executor = Executor::Gpu(engine, Work::default());
-    let mut slots = [0, 1].map(|_| StateSlot::Cpu(exact.state_spec().initial()));
-    let mut found = Vec::new();
-    let mut logits = Vec::new();
-    for step in steps {
-        for slot in &mut slots {
-            executor.adopt(slot).await.map_err(|e| broken(&e))?;
-        }
-        let mut parts: Vec<Part<'_>> = slots
-            .iter_mut()
-            .zip(step)
-            .filter(|(_, tokens)| !tokens.is_empty())
-            .map(|(slot, tokens)| Part {
-                slot,
-                tokens,
-                adapter: None,
-                wanted: Wanted::Last,
-            })
-            .collect();
-        match executor.step(&stored, &mut parts, &mut logits).await {
-            Ok(()) => found.extend_from_slice(&logits),
-            Err(RuntimeError::Gpu(error)) => return Err(error),
-            Err(error) => return Err(broken(&error)),
-        }
-    }
-    let mut expected = Vec::new();
-    let mut sessions = [
-        crate::Session::new(Arc::clone(&exact)),
-        crate::Session::new(exact),
-    ];
-    for step in steps {
-        for (session, tokens) in sessions.iter_mut().zip(step) {
-            if !tokens.is_empty() {
-                expected.extend_from_slice(session.prefill(tokens).map_err(|e| broken(&e))?);
-            }
-        }
-    }
+    stored.set_engine(GpuEngine::new(Arc::clone(device), weights, layers).await?);
+    let found = answers(&stored).await.map_err(broken)?;
+    let expected = answers(&exact).await.map_err(broken)?;
     let largest = expected.iter().fold(1e-30f32, |max, x| max.max(x.abs()));
-    Ok(found.iter().zip(&expected).fold(0.0, |worst: f32, (f, e)| {
+    let is_right = found.len() == expected.len() && draws_rightly(&stored).await.map_err(broken)?;
+    let start = if is_right { 0.0 } else { f32::INFINITY };
+    Ok(found.iter().zip(&expected).fold(start, |worst: f32, (f, e)| {
         // A NaN must win.
         let error = (f - e).abs() / largest;
         if error.is_nan() {
@@ -97,21 +62,121 @@ pub(super) async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Resu
     }))
 }
 
+/// Logits of three texts wherever the model computes: read together (many vectors), then a token of each (a few), then one of the first (one). The last text has an adapter.
+async fn answers(model: &Arc<Model>) -> Result<Vec<f32>, RuntimeError> {
+    let adapter = model.add_adapter(adapter(model))?;
+    let mut batch = Batch::new(Arc::clone(model));
+    let mut ids = Vec::new();
+    for (len, adapter) in [(13, None), (5, None), (4, Some(&adapter))] {
+        let mut session = Session::new(Arc::clone(model));
+        session.set_adapter(adapter)?;
+        let id = batch.join(session)?;
+        batch.feed(id, &(0..len).map(|i| i * 29 % VOCAB).collect::<Vec<u16>>())?;
+        ids.push(id);
+    }
+    let mut all = Vec::new();
+    for token in 7..9 {
+        while batch.waiting() > 0 {
+            batch.step_async().await?;
+        }
+        for &id in &ids {
+            all.extend_from_slice(batch.session(id).and_then(Session::logits).unwrap_or(&[]));
+            batch.feed(id, &[token])?;
+        }
+    }
+    if let Some(mut session) = batch.leave(ids[0]) {
+        all.extend_from_slice(session.decode_async(9).await?);
+    }
+    Ok(all)
+}
+
+/// Whether the GPU draws from its logits what the CPU draws from them: with a penalty, top-k and top-p, at several positions.
+async fn draws_rightly(model: &Arc<Model>) -> Result<bool, RuntimeError> {
+    let mut sampler = Sampler::new(SamplerConfig {
+        temperature: 1.5,
+        top_k: 40,
+        top_p: 0.95,
+        repetition_penalty: 1.3,
+        repetition_window: 6,
+        seed: 4,
+    })?;
+    let mut session = Session::new(Arc::clone(model));
+    let mut history = vec![1, 2, 3];
+    session.prefill_async(&history).await?;
+    for token in [7, 30, 7, 66] {
+        let before = session.state_async().await?;
+        history.push(token);
+        let logits = session.decode_async(token).await?.to_vec();
+        let expected = sampler.sample(&logits, &history, before.position() + 1)?;
+        session.set_state(&before)?;
+        let drawn = session
+            .write_ahead(token, &sampler, &history, usize::from(VOCAB), 1)
+            .await?;
+        session.commit_ahead();
+        if drawn != Some(vec![expected]) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A change of every matrix but the head.
+fn adapter(model: &Model) -> Adapter {
+    let rank = 5;
+    let mut noise = Noise(0x10_4a);
+    let matrices = model
+        .config()
+        .tensor_specs()
+        .into_iter()
+        .filter(|spec| spec.shape.len() == 2 && spec.name.starts_with("blocks."));
+    let modules = matrices
+        .map(|spec| LoraModule {
+            target: spec.name.trim_end_matches(".weight").to_owned(),
+            in_features: spec.shape[1],
+            out_features: spec.shape[0],
+            a: noise.vector(rank * spec.shape[1], -0.2, 0.2),
+            b: noise.vector(rank * spec.shape[0], -0.2, 0.2),
+        })
+        .collect();
+    Adapter {
+        config: AdapterConfig {
+            rank,
+            alpha: 4.0,
+            rank_stabilized: false,
+            base_model: None,
+        },
+        model_id: None,
+        modules,
+    }
+}
+
+/// A fixed sequence (splitmix64).
+struct Noise(u64);
+
+impl Noise {
+    fn vector(&mut self, len: usize, low: f32, high: f32) -> Vec<f32> {
+        let mut uniform = || {
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            low + (high - low) * (((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32)
+        };
+        (0..len).map(|_| uniform()).collect()
+    }
+}
+
+/// Tokens of the model of the question.
+const VOCAB: u16 = 67;
+
 /// The model of the question: with exactly the weights that `format` holds, and stored in it.
 fn model(format: WeightFormat) -> Result<(Arc<Model>, Arc<Model>), RuntimeError> {
     let config = RwkvConfig {
         d_ffn: 160,
-        ..RwkvConfig::new(67, 96, 2, 64)
+        ..RwkvConfig::new(usize::from(VOCAB), 96, 2, 64)
     };
     let mut tensors = MemoryTensors::new();
-    // A fixed sequence (splitmix64); ranges as in trained models.
-    let mut seed = 0x5ca1_ab1e_u64;
-    let mut uniform = |low: f32, high: f32| {
-        seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        low + (high - low) * (((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32)
-    };
+    // Ranges as in trained models.
+    let mut noise = Noise(0x5ca1_ab1e);
     for spec in config.tensor_specs() {
         let (low, high) = match spec.name.rsplit_once('.') {
             Some((norm, "weight")) if norm.contains("ln") => (0.5, 1.5),
@@ -122,7 +187,7 @@ fn model(format: WeightFormat) -> Result<(Arc<Model>, Arc<Model>), RuntimeError>
             _ => (-0.2, 0.2),
         };
         let count = spec.num_elements().unwrap_or(0);
-        tensors.push(spec, (0..count).map(|_| uniform(low, high)).collect());
+        tensors.push(spec, noise.vector(count, low, high));
     }
     let specs = config.tensor_specs();
     let config = ArchConfig::Rwkv4(config);

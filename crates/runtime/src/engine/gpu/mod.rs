@@ -15,6 +15,7 @@ mod pipelines;
 mod plan;
 mod readback;
 mod slots;
+mod states;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod weights;
 mod write;
 
 pub use device::AdapterChoice;
+pub(crate) use adapters::check as check_adapter;
 pub(crate) use device::GpuOptions;
 pub use error::GpuError;
 pub(crate) use slots::Slot;

@@ -53,6 +53,11 @@ impl SlotPool {
 }
 
 impl Slot {
+    /// Whether it was taken from this pool.
+    pub(super) fn is_of(&self, pool: &Arc<SlotPool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+
     /// The slot that holds the state.
     pub(super) fn current(&self) -> u32 {
         self.pair * 2 + u32::from(self.second)

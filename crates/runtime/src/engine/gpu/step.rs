@@ -7,7 +7,7 @@ use super::check;
 use super::device::{Device, GpuOptions};
 use super::plan::{Plan, StepSizes};
 use super::readback::Staging;
-use super::slots::{Slot, SlotPool};
+use super::slots::SlotPool;
 use super::weights::GpuWeights;
 use super::write::Sampling;
 use crate::LoadedAdapter;
@@ -25,21 +25,24 @@ pub(crate) struct GpuEngine {
     weights: GpuWeights,
     pub(super) arena: Arena,
     pub(super) staging: Staging,
-    pool: Arc<SlotPool>,
+    pub(super) pool: Arc<SlotPool>,
     inner: Mutex<Inner>,
 }
 
 /// What changes while the engine runs.
 pub(super) struct Inner {
-    bank: Bank,
-    state: wgpu::Buffer,
+    pub(super) bank: Bank,
+    pub(super) state: wgpu::Buffer,
     /// One state on its way from slot to slot.
-    transit: wgpu::Buffer,
+    pub(super) transit: wgpu::Buffer,
     /// Slots that `state` holds.
-    slots: usize,
+    pub(super) slots: usize,
     pub(super) plan: Option<Plan>,
     pub(super) sampling: Option<Sampling>,
 }
+
+/// How often a step is prepared anew because other sessions needed the room.
+pub(super) const ATTEMPTS: usize = 64;
 
 /// Row of an adapter that is none; as in the shaders.
 const NO_ADAPTER: u32 = u32::MAX;
@@ -117,135 +120,104 @@ impl GpuEngine {
         self.sizes.max_rows()
     }
 
+    /// Most numbers that resident adapters may have together.
+    pub(crate) fn adapter_room(&self) -> usize {
+        self.sizes.max_binding / 4
+    }
+
     /// Most rows of logits of a step.
     pub(crate) fn max_logits(&self) -> usize {
         self.sizes.max_logits()
     }
 
-    /// Slots for one more session, whatever is in them. Fails with [`GpuError::TooLarge`] when a binding holds no more.
-    pub(crate) fn new_slot(&self) -> Result<Slot, GpuError> {
-        let most = self.sizes.max_slots() / 2;
-        let slot = self.pool.take(most).ok_or_else(|| GpuError::TooLarge {
-            what: format!("the state of one more than {most} sessions"),
-            bytes: (most as u64 + 1) * self.sizes.state_len() as u64 * 8,
-            limit: self.device.max_binding,
-        })?;
-        let needed = self.pool.used() * 2;
-        let mut inner = self.lock();
-        if needed > inner.slots {
-            self.grow(&mut inner, needed);
-        }
-        Ok(slot)
-    }
-
-    /// Another slot with the same state.
-    pub(crate) fn fork_slot(&self, from: &Slot) -> Result<Slot, GpuError> {
-        let slot = self.new_slot()?;
-        self.copy_state(from, &slot);
-        Ok(slot)
-    }
-
-    /// Replaces a state by another's.
-    pub(crate) fn copy_state(&self, from: &Slot, to: &Slot) {
-        let inner = self.lock();
-        let bytes = self.sizes.state_len() as u64 * 4;
-        let mut encoder = self.encoder("copy state");
-        // Not within one buffer: WebGPU forbids it.
-        let from = u64::from(from.current()) * bytes;
-        let to = u64::from(to.current()) * bytes;
-        encoder.copy_buffer_to_buffer(&inner.state, from, &inner.transit, 0, bytes);
-        encoder.copy_buffer_to_buffer(&inner.transit, 0, &inner.state, to, bytes);
-        self.device.queue.submit([encoder.finish()]);
-    }
-
-    fn grow(&self, inner: &mut Inner, needed: usize) {
-        let slots = needed
-            .next_power_of_two()
-            .min(self.sizes.max_slots() / 2 * 2);
-        let state = buffer(&self.device, "state", slots * self.sizes.state_len());
-        let mut encoder = self.encoder("grow");
-        let bytes = (inner.slots * self.sizes.state_len()) as u64 * 4;
-        encoder.copy_buffer_to_buffer(&inner.state, 0, &state, 0, bytes);
-        self.device.queue.submit([encoder.finish()]);
-        (inner.state, inner.slots, inner.plan) = (state, slots, None);
-    }
-
-    /// Replaces a state; `values` as `StateSpec` lays them out.
-    pub(crate) fn upload_state(&self, slot: &Slot, values: &[f32]) {
-        let at = u64::from(slot.current()) * self.sizes.state_len() as u64 * 4;
-        self.device
-            .queue
-            .write_buffer(&self.lock().state, at, bytemuck::cast_slice(values));
-    }
-
-    /// Reads a state.
-    pub(crate) async fn download_state(&self, slot: &Slot) -> Result<Vec<f32>, GpuError> {
-        let bytes = self.sizes.state_len() as u64 * 4;
-        let staging = self
-            .device
-            .scoped(|| {
-                let staging = self.staging.take(&self.device, bytes);
-                let mut encoder = self.encoder("download state");
-                let at = u64::from(slot.current()) * bytes;
-                encoder.copy_buffer_to_buffer(&self.lock().state, at, &staging, 0, bytes);
-                self.device.queue.submit([encoder.finish()]);
-                staging
-            })
-            .await?;
-        let mut values = vec![0.0; self.sizes.state_len()];
-        self.staging
-            .read(&self.device, staging, &mut values)
-            .await?;
-        Ok(values)
-    }
-
     /// Runs one step of at most [`GpuEngine::max_rows`] tokens; the wanted logits of all parts one after the other, at most [`GpuEngine::max_logits`] rows, `[rows, V]`.
     ///
-    /// Fails with [`RuntimeError::Gpu`]; the states are then lost.
+    /// Fails with [`RuntimeError::Gpu`]; unless the device is lost the states are those of before.
     pub(crate) async fn step(
         &self,
         parts: &mut [Part<'_>],
         logits: &mut Vec<f32>,
     ) -> Result<(), RuntimeError> {
-        let adapters = self.residents(parts).await?;
-        self.prepare().await?;
-        let layout = Layout::new(parts, &adapters)?;
-        // No error scope: a browser answers to one only when the GPU has caught up. What goes wrong here reaches the device's own handler.
-        let staging = self.submit(&layout);
+        let (rows, staging) = self
+            .with_adapters(parts, &mut |inner, layout| {
+                Some((layout.chosen.len(), self.submit(inner, layout)))
+            })
+            .await?;
+        logits.resize(rows * self.sizes.vocab, 0.0);
+        if let Some(staging) = staging {
+            self.staging.read(&self.device, staging, logits).await?;
+        }
+        // Not before: who drops this future while it waits finds the state of before.
         for part in parts {
             part.slot.gpu()?.swap();
-        }
-        logits.resize(layout.chosen.len() * self.sizes.vocab, 0.0);
-        match staging {
-            Some(staging) => self.staging.read(&self.device, staging, logits).await?,
-            None => self.device.check()?,
         }
         Ok(())
     }
 
-    /// The number in the bank of each part's adapter; those that are not on the GPU yet go there.
-    pub(super) async fn residents(&self, parts: &[Part<'_>]) -> Result<Vec<Option<u32>>, GpuError> {
-        let wanted: Vec<&LoadedAdapter> = parts.iter().filter_map(|part| part.adapter).collect();
-        if self.lock().bank.lacks(&wanted) {
-            self.device
-                .scoped(|| {
-                    let mut inner = self.lock();
-                    // Its buffers will be new.
-                    inner.plan = None;
-                    inner.bank.hold(&self.device, &self.sizes, &wanted)
-                })
-                .await??;
+    /// Sees to it that the parts' adapters, pipelines and bind groups are there, and calls `submit` while nobody else can change them. Again when it answers `None`, for something of its own that
+    /// is not there.
+    ///
+    /// No error scope is around what it submits: a browser answers to one only when the GPU has caught up. What goes wrong reaches the device's own handler, natively at once.
+    pub(super) async fn with_adapters<T>(
+        &self,
+        parts: &mut [Part<'_>],
+        submit: &mut dyn FnMut(&mut Inner, &Layout) -> Option<T>,
+    ) -> Result<T, RuntimeError> {
+        for _ in 0..ATTEMPTS {
+            self.bring_adapters(parts).await?;
+            self.prepare().await?;
+            // Since then another session may have brought adapters of its own, for which these had to go.
+            let mut inner = self.lock();
+            let Some(adapters) = inner.bank.numbers(parts) else {
+                continue;
+            };
+            if inner.plan.is_none() {
+                continue;
+            }
+            let layout = Layout::new(parts, &adapters)?;
+            if let Some(submitted) = submit(&mut inner, &layout) {
+                self.device.check()?;
+                return Ok(submitted);
+            }
         }
-        let inner = self.lock();
-        Ok(parts
-            .iter()
-            .map(|part| inner.bank.number(part.adapter?))
-            .collect())
+        Err(self.too_crowded().into())
     }
 
-    fn submit(&self, layout: &Layout) -> Option<wgpu::Buffer> {
-        let mut inner = self.lock();
-        let plan = self.plan(&mut inner);
+    /// Sessions took the room from each other more often than chance explains.
+    pub(super) fn too_crowded(&self) -> GpuError {
+        GpuError::TooLarge {
+            what: "what the sessions that compute at the same time need on the GPU".to_owned(),
+            bytes: self.device.max_binding + 1,
+            limit: self.device.max_binding,
+        }
+    }
+
+    /// Brings those of the parts' adapters to the GPU that are not there yet.
+    async fn bring_adapters(&self, parts: &[Part<'_>]) -> Result<(), GpuError> {
+        let wanted: Vec<&LoadedAdapter> = parts.iter().filter_map(|part| part.adapter).collect();
+        if !self.lock().bank.lacks(&wanted) {
+            return Ok(());
+        }
+        let held = self
+            .device
+            .scoped(|| {
+                let mut inner = self.lock();
+                // Its buffers will be new.
+                inner.plan = None;
+                inner.bank.hold(&self.device, &self.sizes, &wanted)
+            })
+            .await;
+        if held.is_err() {
+            // Its buffers may be none: better an empty bank, which every session fills again.
+            let mut inner = self.lock();
+            inner.plan = None;
+            inner.bank = Bank::new(&self.device, &self.sizes);
+        }
+        held?
+    }
+
+    fn submit(&self, inner: &mut Inner, layout: &Layout) -> Option<wgpu::Buffer> {
+        let plan = self.plan(inner);
         let step = layout.sizes();
         plan.prepare(&self.device, step);
         self.write_layout(layout);
@@ -271,7 +243,7 @@ impl GpuEngine {
     }
 
     /// Makes pipelines and bind groups, unless they are there.
-    pub(super) async fn prepare(&self) -> Result<(), GpuError> {
+    async fn prepare(&self) -> Result<(), GpuError> {
         if self.lock().plan.is_some() {
             return self.device.check();
         }

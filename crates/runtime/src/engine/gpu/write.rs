@@ -4,7 +4,7 @@ use super::GpuError;
 use super::arena::buffer;
 use super::pipelines::{Pipeline, kernel};
 use super::plan::StepSizes;
-use super::step::{GpuEngine, Layout};
+use super::step::{ATTEMPTS, GpuEngine, Inner, Layout};
 use crate::RuntimeError;
 use crate::engine::Part;
 use ptbr_kernels::cpu::{SampleParams, SampleSettings};
@@ -34,29 +34,45 @@ pub(super) struct Sampling {
     drawn: wgpu::Buffer,
 }
 
+impl Sampling {
+    fn fits(&self, steps: usize, capacity: usize) -> bool {
+        self.steps == steps && self.capacity == capacity
+    }
+}
+
 impl GpuEngine {
     /// Reads the part's one token, draws the next, reads it, and so on; the tokens drawn, the last of which is not read. `None` for those that could not be drawn.
+    ///
+    /// Who drops this future while it waits, or gets an error, has lost the state: both slots of it have been written. A copy must be kept.
     pub(crate) async fn write(
         &self,
         mut part: Part<'_>,
         draws: &Draws<'_>,
     ) -> Result<Vec<Option<TokenId>>, RuntimeError> {
         let steps = draws.random.len();
-        let parts = std::slice::from_mut(&mut part);
-        let adapters = self.residents(parts).await?;
-        self.prepare().await?;
-        let layout = Layout::new(parts, &adapters)?;
+        let total = draws.history.len().saturating_add(steps);
         let capacity = match (draws.settings.penalty == 1.0, draws.window) {
             (true, _) => 0,
-            (false, 0) => (draws.history.len() + steps).next_power_of_two(),
-            (false, window) => window,
+            (false, 0) => total.next_power_of_two(),
+            (false, window) => window.min(total).next_power_of_two(),
         };
-        self.prepare_sampling(steps, capacity).await?;
-        let staging = self.submit_writing(&layout, draws, steps, capacity);
-        let slot = part.slot.gpu()?;
-        for _ in 0..steps {
-            slot.swap();
+        let parts = std::slice::from_mut(&mut part);
+        let mut staging = None;
+        // More than once only when other sessions draw with other sizes at the same time.
+        for _ in 0..ATTEMPTS {
+            self.prepare_sampling(steps, capacity).await?;
+            staging = self
+                .with_adapters(parts, &mut |inner, layout| {
+                    let sampling = inner.sampling.as_ref();
+                    let is_ready = sampling.is_some_and(|own| own.fits(steps, capacity));
+                    Some(is_ready.then(|| self.submit_writing(inner, layout, draws, steps, capacity)))
+                })
+                .await?;
+            if staging.is_some() {
+                break;
+            }
         }
+        let staging = staging.ok_or_else(|| self.too_crowded())?;
         let mut drawn = vec![0u32; 1 + steps];
         self.staging.read(&self.device, staging, &mut drawn).await?;
         // NO_TOKEN is no token id.
@@ -68,7 +84,7 @@ impl GpuEngine {
 
     /// Makes buffers and bind group of the sampler, unless they are there.
     async fn prepare_sampling(&self, steps: usize, capacity: usize) -> Result<(), GpuError> {
-        let fits = |sampling: &Sampling| sampling.steps == steps && sampling.capacity == capacity;
+        let fits = |sampling: &Sampling| sampling.fits(steps, capacity);
         if self.lock().sampling.as_ref().is_some_and(fits) {
             return Ok(());
         }
@@ -143,13 +159,13 @@ impl GpuEngine {
 
     fn submit_writing(
         &self,
+        inner: &mut Inner,
         layout: &Layout,
         draws: &Draws<'_>,
         steps: usize,
         capacity: usize,
     ) -> wgpu::Buffer {
-        let mut inner = self.lock();
-        let plan = self.plan(&mut inner);
+        let plan = self.plan(inner);
         let step: StepSizes = layout.sizes();
         plan.prepare(&self.device, step);
         self.write_layout(layout);
@@ -188,7 +204,7 @@ impl GpuEngine {
 fn ring(draws: &Draws<'_>, capacity: usize) -> Vec<u32> {
     let total = draws.history.len();
     let mut words = vec![0; 2 + capacity];
-    (words[0], words[1]) = (total as u32, draws.window as u32);
+    (words[0], words[1]) = (total as u32, u32::try_from(draws.window).unwrap_or(u32::MAX));
     for (number, &token) in draws
         .history
         .iter()
