@@ -5,7 +5,7 @@ pub const USAGE: &str = "\
 Usage: cargo xtask <task>
 
   test [--full] [-p PACKAGE]…   machine check, format, build with lints, every test, licences
-         --full                 the long form of every test, cargo-deny, wasm32 check (minutes to hours)
+         --full                 the long form of every test, cargo-deny, wasm32 check and tests (minutes to hours)
          -p, --package NAME     this package only (its format, lints and tests; no licences)
   licences                      only the check of deny.toml: licences, sources and bans of all dependencies
   help                          this text

@@ -10,6 +10,7 @@ mod licences;
 mod machine;
 mod report;
 mod test;
+mod wasm;
 
 use std::process::ExitCode;
 

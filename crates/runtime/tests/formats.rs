@@ -1,5 +1,5 @@
 //! Every number format on every engine against f32 on the CPU, with random weights of realistic scale and sizes that are no powers of two. With the feature `gpu` it needs an adapter; a
-//! software one will do (`apt-get install mesa-vulkan-drivers libvulkan1`). The whole table: `examples/accuracy.rs`.
+//! software one will do (`apt-get install mesa-vulkan-drivers libvulkan1`). `cargo xtask test --full` also runs it on wasm32, in Node, on the CPU engine. The whole table: `examples/accuracy.rs`.
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 mod common;
@@ -7,6 +7,8 @@ mod common;
 use common::accuracy::{difference, in_format, random_text};
 use common::{config, random_tensors};
 use ptbr_model::{ArchConfig, WeightFormat};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Most of the root mean square difference of a logit, as a share of the logits' own: what 24, 11, 8, 4 and 4 bits of a weight with its group's scale give after five layers, and half as
 /// much again.
@@ -34,7 +36,7 @@ fn logits_of_every_format_are_near_those_of_f32() {
             let share = on_cpu.rms / on_cpu.logits_rms;
             println!("{vocab} {d_model} {layers} {format}: CPU {share:.1e}");
             assert!(share < allowed(format), "{format} on the CPU: {on_cpu:?}");
-            #[cfg(feature = "gpu")]
+            #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
             {
                 model.use_gpu(ptbr_runtime::AdapterChoice::Any).unwrap();
                 let on_gpu = difference(&exact, &model, &tokens);

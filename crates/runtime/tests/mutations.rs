@@ -1,5 +1,5 @@
 //! Whatever bytes a model, adapter, tokenizer or state file holds, opening it ends in a value or an error: no panic, no hang, and no memory beyond the file's size and a constant.
-//! A test file of its own, because it counts every allocation. Needs nothing but a temporary folder.
+//! A test file of its own, because it counts every allocation. Needs nothing; `cargo xtask test --full` also runs it on wasm32, in Node.
 //!
 //! 20,000 damaged files, or 1,000,000 with `PTBR_FULL=1`. Case n is a function of n: `PTBR_SEED=n` runs it alone.
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
@@ -11,16 +11,19 @@ mod common;
 mod mutation;
 
 use allocations::peak_of;
+use common::adapter_files::adapter_files;
 use common::{
     Noise as Values, config, model_id, random_adapter, random_model, random_tensors, tokenizer,
 };
 use mutation::{Noise, mutate, mutate_safetensors_header, run_all, seeds};
 use ptbr_model::{
     Adapter, ArchConfig, ModelFileInfo, QuantizationPlan, WeightFormat, model_file_bytes, sha256,
-    write_adapter_as,
 };
 use ptbr_runtime::{Model, RwkvState, Session};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 /// What opening may hold beyond a file's size.
 struct Memory {
     constant: i64,
@@ -147,18 +150,14 @@ fn states() {
 
 #[test]
 fn adapters() {
-    let root = tempfile::tempdir().unwrap();
     let config = config(48, 32, 1, 64);
     let model = random_model(&config, 3);
     let adapter = Adapter {
         model_id: Some(model.model_id().to_owned()),
         ..random_adapter(&config, 4, &["att.key", "ffn.value", "head"], 1)
     };
-    let originals = [WeightFormat::F32, WeightFormat::F16].map(|format| {
-        write_adapter_as(root.path(), &adapter, format).unwrap();
-        ["adapter_config.json", "adapter_model.safetensors"]
-            .map(|name| std::fs::read(root.path().join(name)).unwrap())
-    });
+    let originals =
+        [WeightFormat::F32, WeightFormat::F16].map(|format| adapter_files(&adapter, format));
     let load = |config: &[u8], tensors: Vec<u8>| {
         model.add_adapter(Adapter::from_bytes("a", config, tensors)?)
     };

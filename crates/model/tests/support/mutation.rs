@@ -2,8 +2,6 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
 /// Reproducible noise (splitmix64).
 #[derive(Debug, Clone)]
@@ -160,42 +158,91 @@ pub fn mutate_safetensors_header(bytes: &[u8], noise: &mut Noise) -> Vec<u8> {
     changed
 }
 
-/// How many of `all` cases are run: every 50th, all with `PTBR_FULL=1`, and one alone with `PTBR_SEED=<its number>`.
+/// How many of `all` cases are run: every 50th, all with `PTBR_FULL=1`, and one alone with `PTBR_SEED=<its number>`. On wasm32, which has no environment, these are read when the test is compiled.
 pub fn seeds(all: u64) -> Vec<u64> {
-    if let Some(seed) = std::env::var("PTBR_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-    {
+    #[cfg(not(target_arch = "wasm32"))]
+    let (seed, full) = (std::env::var("PTBR_SEED").ok(), std::env::var("PTBR_FULL"));
+    #[cfg(target_arch = "wasm32")]
+    let (seed, full) = (
+        option_env!("PTBR_SEED").map(str::to_owned),
+        option_env!("PTBR_FULL").ok_or(()),
+    );
+    if let Some(seed) = seed.and_then(|seed| seed.parse().ok()) {
         return vec![seed];
     }
-    let full = std::env::var_os("PTBR_FULL").is_some_and(|value| value == "1");
+    let full = full.is_ok_and(|value| value == "1");
     (0..all).step_by(if full { 1 } else { 50 }).collect()
 }
 
-/// Runs `case` for each seed; returns how many said true. A panic, or a case that takes longer than `LONGEST`, ends the test with the seed in its message.
+/// Runs `case` for each seed; returns how many said true. A panic, or a case that takes longer than 20 s, ends the test with the seed in its message.
 pub fn run_all(what: &str, seeds: &[u64], mut case: impl FnMut(u64) -> bool) -> usize {
-    /// A case takes less than a millisecond; a loaded machine stops a process for longer than one would think.
-    const LONGEST: Duration = Duration::from_secs(20);
-    let mut loaded = 0;
-    for &seed in seeds {
-        let start = Instant::now();
-        match catch_unwind(AssertUnwindSafe(|| case(seed))) {
-            Ok(true) => loaded += 1,
-            Ok(false) => {}
-            Err(_) => panic!("{what}: seed {seed} failed; PTBR_SEED={seed} runs it alone"),
-        }
-        assert!(
-            start.elapsed() < LONGEST,
-            "{what}: seed {seed} took {:?}",
-            start.elapsed()
-        );
-    }
+    let loaded = seeds
+        .iter()
+        .filter(|seed| watched::run(what, **seed, || case(**seed)))
+        .count();
     let range = (seeds.first(), seeds.last());
     if let (Some(first), Some(last)) = range {
-        println!(
+        let summary = format!(
             "{what}: {} mutated, seeds {first} to {last}: {loaded} loaded, the others refused",
             seeds.len()
         );
+        watched::say(&summary);
     }
     loaded
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod watched {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::{Duration, Instant};
+
+    /// A case takes less than a millisecond; a loaded machine stops a process for longer than one would think.
+    const LONGEST: Duration = Duration::from_secs(20);
+
+    pub fn run(what: &str, seed: u64, case: impl FnOnce() -> bool) -> bool {
+        let start = Instant::now();
+        let Ok(loaded) = catch_unwind(AssertUnwindSafe(case)) else {
+            panic!("{what}: seed {seed} failed; PTBR_SEED={seed} runs it alone");
+        };
+        let elapsed = start.elapsed();
+        assert!(elapsed < LONGEST, "{what}: seed {seed} took {elapsed:?}");
+        loaded
+    }
+
+    pub fn say(summary: &str) {
+        println!("{summary}");
+    }
+}
+
+/// Nothing can be caught there, and there is no clock: the panic's own message says the seed, and the runner ends a test that hangs.
+#[cfg(target_arch = "wasm32")]
+mod watched {
+    use std::cell::RefCell;
+    use std::sync::Once;
+
+    static HOOK: Once = Once::new();
+
+    thread_local! {
+        static NOW: RefCell<String> = const { RefCell::new(String::new()) };
+    }
+
+    pub fn run(what: &str, seed: u64, case: impl FnOnce() -> bool) -> bool {
+        HOOK.call_once(|| {
+            let of_the_runner = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                NOW.with_borrow(|now| say(now));
+                of_the_runner(panic);
+            }));
+        });
+        NOW.set(format!(
+            "{what}: seed {seed} failed; PTBR_SEED={seed} runs it alone"
+        ));
+        let loaded = case();
+        NOW.set(String::new());
+        loaded
+    }
+
+    pub fn say(line: &str) {
+        wasm_bindgen_test::console_log!("{line}");
+    }
 }

@@ -7,7 +7,7 @@ use crate::engine::Executor;
 use crate::engine::cpu::Isa;
 use crate::engine::cpu::rwkv4::Forward;
 #[cfg(feature = "gpu")]
-use crate::engine::gpu::{self, AdapterChoice, GpuEngine, GpuOptions};
+use crate::engine::gpu::{AdapterChoice, GpuEngine, GpuOptions};
 use crate::{LoadedAdapter, RuntimeError, StateSpec};
 use ptbr_model::{
     Adapter, AdapterError, ArchConfig, ModelError, ModelSource, SkippedCheckpoint, TensorFile,
@@ -158,7 +158,7 @@ impl Model {
     /// to go on with.
     #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
     pub fn use_gpu(&self, choice: AdapterChoice) -> Result<(), RuntimeError> {
-        gpu::block_on(self.use_gpu_async(choice))
+        crate::engine::gpu::block_on(self.use_gpu_async(choice))
     }
 
     /// [`Model::use_gpu`] where nobody may wait.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the assertion of a test")]
 
 pub mod accuracy;
+pub mod adapter_files;
 
 use ptbr_model::{
     Adapter, AdapterConfig, ArchConfig, LoraModule, MemoryTensors, ModelFileInfo, QuantizationPlan,
