@@ -316,9 +316,17 @@ fn a_text_that_is_changed_half_way_is_not_remembered() {
     type Change<'a> = &'a dyn Fn(&mut Session);
     let changes: [(&str, Change<'_>, usize); 4] = [
         ("nothing", &|_| (), 1),
-        ("adapter", &|session| session.set_adapter(Some(&adapter)).unwrap(), 0),
+        (
+            "adapter",
+            &|session| session.set_adapter(Some(&adapter)).unwrap(),
+            0,
+        ),
         ("reset", &|session| session.reset().unwrap(), 0),
-        ("more text", &|session| drop(session.prefill(&[1]).unwrap().to_vec()), 0),
+        (
+            "more text",
+            &|session| drop(session.prefill(&[1]).unwrap().to_vec()),
+            0,
+        ),
     ];
     for (name, change, remembered) in changes {
         let mut batch = Batch::new(model.clone());

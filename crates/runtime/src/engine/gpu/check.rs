@@ -51,15 +51,18 @@ pub(super) async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Resu
     let largest = expected.iter().fold(1e-30f32, |max, x| max.max(x.abs()));
     let is_right = found.len() == expected.len() && draws_rightly(&stored).await.map_err(broken)?;
     let start = if is_right { 0.0 } else { f32::INFINITY };
-    Ok(found.iter().zip(&expected).fold(start, |worst: f32, (f, e)| {
-        // A NaN must win.
-        let error = (f - e).abs() / largest;
-        if error.is_nan() {
-            f32::INFINITY
-        } else {
-            worst.max(error)
-        }
-    }))
+    Ok(found
+        .iter()
+        .zip(&expected)
+        .fold(start, |worst: f32, (f, e)| {
+            // A NaN must win.
+            let error = (f - e).abs() / largest;
+            if error.is_nan() {
+                f32::INFINITY
+            } else {
+                worst.max(error)
+            }
+        }))
 }
 
 /// Logits of three texts wherever the model computes: read together (many vectors), then a token of each (a few), then one of the first (one). The last text has an adapter.
@@ -192,8 +195,9 @@ fn model(format: WeightFormat) -> Result<(Arc<Model>, Arc<Model>), RuntimeError>
     let specs = config.tensor_specs();
     let config = ArchConfig::Rwkv4(config);
     if format == WeightFormat::F32 {
-        let exact = Model::from_tensors(config, &tensors, None)?;
-        return Ok((Arc::clone(&exact), exact));
+        // Two, because one of them will be on the GPU.
+        let exact = Model::from_tensors(config.clone(), &tensors, None)?;
+        return Ok((exact, Model::from_tensors(config, &tensors, None)?));
     }
     let plan = QuantizationPlan::uniform(format);
     // The id is nobody's: the model never leaves this function's callers.

@@ -22,8 +22,8 @@ mod tests;
 mod weights;
 mod write;
 
-pub use device::AdapterChoice;
 pub(crate) use adapters::check as check_adapter;
+pub use device::AdapterChoice;
 pub(crate) use device::GpuOptions;
 pub use error::GpuError;
 pub(crate) use slots::Slot;

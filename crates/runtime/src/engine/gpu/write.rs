@@ -65,7 +65,10 @@ impl GpuEngine {
                 .with_adapters(parts, &mut |inner, layout| {
                     let sampling = inner.sampling.as_ref();
                     let is_ready = sampling.is_some_and(|own| own.fits(steps, capacity));
-                    Some(is_ready.then(|| self.submit_writing(inner, layout, draws, steps, capacity)))
+                    Some(
+                        is_ready
+                            .then(|| self.submit_writing(inner, layout, draws, steps, capacity)),
+                    )
                 })
                 .await?;
             if staging.is_some() {
@@ -75,6 +78,8 @@ impl GpuEngine {
         let staging = staging.ok_or_else(|| self.too_crowded())?;
         let mut drawn = vec![0u32; 1 + steps];
         self.staging.read(&self.device, staging, &mut drawn).await?;
+        let slot = part.slot.gpu()?;
+        (0..steps).for_each(|_| slot.swap());
         // NO_TOKEN is no token id.
         Ok(drawn[1..]
             .iter()
@@ -204,7 +209,10 @@ impl GpuEngine {
 fn ring(draws: &Draws<'_>, capacity: usize) -> Vec<u32> {
     let total = draws.history.len();
     let mut words = vec![0; 2 + capacity];
-    (words[0], words[1]) = (total as u32, u32::try_from(draws.window).unwrap_or(u32::MAX));
+    (words[0], words[1]) = (
+        total as u32,
+        u32::try_from(draws.window).unwrap_or(u32::MAX),
+    );
     for (number, &token) in draws
         .history
         .iter()

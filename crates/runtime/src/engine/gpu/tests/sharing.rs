@@ -79,8 +79,7 @@ fn a_session_that_meets_a_lost_gpu_first_is_recovered_too() {
 #[test]
 fn a_dropped_future_leaves_the_state_of_before() {
     let [cpu, gpu] = pair(&|| random_model(257, 64, 2, 128), OPTIONS);
-    let [mut session, mut expected] =
-        [&gpu, &cpu].map(|model| Session::new(Arc::clone(model)));
+    let [mut session, mut expected] = [&gpu, &cpu].map(|model| Session::new(Arc::clone(model)));
     session.prefill(&TEXT).unwrap();
     expected.prefill(&TEXT).unwrap();
     let mut context = Context::from_waker(Waker::noop());
@@ -193,5 +192,35 @@ fn adapters_that_do_not_fit_together_take_turns() {
         let found = batch.session(*id).unwrap().logits().unwrap();
         let error = worst(found, alone.logits().unwrap());
         assert!(error < 1e-5, "{error:e}");
+    }
+}
+
+#[test]
+fn tokens_are_drawn_as_on_the_cpu_whatever_their_number() {
+    let [cpu, gpu] = pair(&|| random_model(257, 96, 2, 160), OPTIONS);
+    for window in [2, 7, 0] {
+        for steps in [1, 2, 3, 4] {
+            let [mut session, mut expected] =
+                [&gpu, &cpu].map(|model| Session::new(Arc::clone(model)));
+            session.prefill(&TEXT).unwrap();
+            expected.prefill(&TEXT).unwrap();
+            let mut sampler = sampler(window);
+            for round in 0..3 {
+                let mut history = TEXT.to_vec();
+                let mut token = 11;
+                for found in write(&mut session, &sampler, steps) {
+                    let logits = expected.decode(token).unwrap().to_vec();
+                    token = sampler
+                        .sample(&logits, &history, expected.position())
+                        .unwrap();
+                    assert_eq!(
+                        token, found,
+                        "window {window}, {steps} steps, round {round}"
+                    );
+                    history.push(token);
+                }
+            }
+            assert_eq!(session.position(), expected.position());
+        }
     }
 }

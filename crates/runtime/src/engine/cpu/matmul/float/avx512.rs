@@ -15,7 +15,17 @@ trait Load: Copy {
     /// # Safety
     /// AVX-512F and AVX2, and the elements under the mask are the row's. Formats other than f32 read all sixteen: their rows are whole groups.
     unsafe fn load(self, row: usize, step: usize, mask: __mmask16) -> __m512;
+
+    /// Where these elements lie; of a row behind the last, somewhere else.
+    fn address(self, row: usize, step: usize) -> *const i8;
+
+    /// Bytes of an element.
+    const BYTES: usize;
 }
+
+/// Bytes between the weights that are multiplied and those that are asked for when one vector is multiplied: memory answers in 100 ns and more, in which a thread should have read 2 KB. The
+/// machine's own prefetching does not follow four rows of 1 or 2 KB each.
+const BYTES_AHEAD: usize = 12 << 10;
 
 #[derive(Clone, Copy)]
 struct F32 {
@@ -37,6 +47,15 @@ struct Fp8 {
 }
 
 impl Load for F32 {
+    const BYTES: usize = 4;
+
+    #[inline(always)]
+    fn address(self, row: usize, step: usize) -> *const i8 {
+        self.values
+            .wrapping_add(row * self.cols + step * LANES)
+            .cast()
+    }
+
     #[inline(always)]
     unsafe fn load(self, row: usize, step: usize, mask: __mmask16) -> __m512 {
         // SAFETY: the caller's promise; lanes outside the mask are not read.
@@ -45,6 +64,15 @@ impl Load for F32 {
 }
 
 impl Load for F16 {
+    const BYTES: usize = 2;
+
+    #[inline(always)]
+    fn address(self, row: usize, step: usize) -> *const i8 {
+        self.values
+            .wrapping_add(row * self.cols + step * LANES)
+            .cast()
+    }
+
     #[inline(always)]
     unsafe fn load(self, row: usize, step: usize, _mask: __mmask16) -> __m512 {
         // SAFETY: the caller's promise.
@@ -56,6 +84,15 @@ impl Load for F16 {
 }
 
 impl Load for Fp8 {
+    const BYTES: usize = 1;
+
+    #[inline(always)]
+    fn address(self, row: usize, step: usize) -> *const i8 {
+        self.values
+            .wrapping_add(row * self.cols + step * LANES)
+            .cast()
+    }
+
     #[inline(always)]
     unsafe fn load(self, row: usize, step: usize, _mask: __mmask16) -> __m512 {
         // SAFETY: the caller's promise; the group of sixteen elements that are the row's has a scale.
@@ -167,7 +204,7 @@ unsafe fn tokens(tile: Tile<'_>, weights: impl Load) {
 unsafe fn rows<const N: usize>(tile: Tile<'_>, weights: impl Load) {
     if tile.rows == 4 {
         // SAFETY: passed on; there are four rows.
-        let sums = unsafe { sums::<4, N>(weights, 0, tile.cols, tile.input.as_ptr()) };
+        let sums = unsafe { sums::<4, N, _>(weights, 0, tile.cols, tile.input.as_ptr()) };
         for token in 0..N {
             let reduced = reduce4(
                 sums[0][token],
@@ -180,7 +217,7 @@ unsafe fn rows<const N: usize>(tile: Tile<'_>, weights: impl Load) {
     } else {
         for row in 0..tile.rows {
             // SAFETY: passed on; `row` is one of the tile's rows.
-            let [sums] = unsafe { sums::<1, N>(weights, row, tile.cols, tile.input.as_ptr()) };
+            let [sums] = unsafe { sums::<1, N, _>(weights, row, tile.cols, tile.input.as_ptr()) };
             for (token, &sum) in sums.iter().enumerate() {
                 tile.output[token * tile.stride + row] = reduce4(sum, sum, sum, sum)[0];
             }
@@ -191,8 +228,8 @@ unsafe fn rows<const N: usize>(tile: Tile<'_>, weights: impl Load) {
 /// # Safety
 /// AVX-512F and AVX2; `weights` has `R` rows of `cols` from `first` on, `input` points to `ceil(cols / 16) * N * 16` elements.
 #[target_feature(enable = "avx512f,avx2")]
-unsafe fn sums<const R: usize, const N: usize>(
-    weights: impl Load,
+unsafe fn sums<const R: usize, const N: usize, L: Load>(
+    weights: L,
     first: usize,
     cols: usize,
     input: *const f32,
@@ -200,9 +237,17 @@ unsafe fn sums<const R: usize, const N: usize>(
     let mut sums = [[_mm512_setzero_ps(); N]; R];
     let full = cols / LANES;
     let tail: __mmask16 = ((1u32 << (cols % LANES)) - 1) as __mmask16;
+    let rows_ahead = (BYTES_AHEAD / (cols * L::BYTES)).next_multiple_of(4).max(4);
     for step in 0..full + usize::from(tail != 0) {
         let mask = if step < full { !0 } else { tail };
         let mut w = [_mm512_setzero_ps(); R];
+        // Once for each line of 64 bytes.
+        if N == 1 && step.is_multiple_of(64 / (LANES * L::BYTES)) {
+            for row in 0..R {
+                let ahead = weights.address(first + row + rows_ahead, step);
+                _mm_prefetch::<_MM_HINT_T0>(ahead);
+            }
+        }
         for (row, w) in w.iter_mut().enumerate() {
             // SAFETY: the lanes under the mask lie in row `row` by the caller's promise; the others are not read.
             *w = unsafe { weights.load(first + row, step, mask) };
