@@ -27,8 +27,8 @@ use measure::{PREFILL_TOKENS, Speed};
 /// Measure how fast a model reads and writes text on this machine
 ///
 /// For each number format: tokens a second while writing (decode) and while reading (prefill), the bytes of weights read for
-/// a token, and what share that is of the bandwidth at which the same threads can read memory. Formats that are not the
-/// model's own are made in the system's temporary folder (TMPDIR names another one), one at a time.
+/// a token, and what share that is of the bandwidth at which the same threads can read memory (measured on 1 GB of it).
+/// Formats that are not the model's own are made in the system's temporary folder (TMPDIR names another one), one at a time.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  ptbr-slm benchmark --model-size 85m\n  \
                   ptbr-slm benchmark --model model.safetensors --format int8,int4 --threads 4 --json")]
