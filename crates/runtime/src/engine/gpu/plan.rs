@@ -11,15 +11,7 @@ use super::device::Device;
 use super::pipelines::{Pipeline, Pipelines, Shape, kernel};
 use super::weights::{GpuWeights, Stack};
 use ptbr_kernels::Kernel;
-
-/// What becomes of a product's result; numbers of shaders/shared/project.wgsl.
-#[derive(Clone, Copy)]
-enum Finish {
-    Store = 0,
-    Add = 1,
-    Activate = 2,
-    AddGated = 3,
-}
+use ptbr_kernels::cpu::{Outcome, ProjectParams};
 
 /// Words that a dispatch's parameters may take: bindings begin at multiples of 256 bytes.
 const PARAMS_STRIDE: usize = 64;
@@ -35,8 +27,8 @@ enum Grid {
     Chosen,
     /// A product of as many rows as the step (or as many as logits are wanted), each of the lengths divided into tiles of its own.
     Product {
-        parts: [usize; 3],
-        rows: usize,
+        parts: [u32; 3],
+        params: ProjectParams,
         head: bool,
     },
 }
@@ -145,15 +137,17 @@ impl Plan {
             return;
         }
         for op in &self.ops {
-            if let Grid::Product { head, .. } = op.grid {
+            if let Grid::Product { head, params, .. } = op.grid {
                 let rows = if head { step.logits } else { step.rows };
-                self.params[op.params] = rows as u32;
-                self.params[op.params + 9] = if step.adapters && !head {
-                    self.low_words
-                } else {
-                    0
-                };
-                self.params[op.params + 12] = Shape::of(rows).tile(device.subgroups).0;
+                let has_low = step.adapters && !head;
+                let words = ProjectParams {
+                    rows: rows as u32,
+                    low_words: if has_low { self.low_words } else { 0 },
+                    workgroup_rows: Shape::of(rows).tile(device.subgroups).0,
+                    ..params
+                }
+                .words();
+                self.params[op.params..op.params + words.len()].copy_from_slice(&words);
             }
         }
         device.queue.write_buffer(
@@ -183,16 +177,17 @@ impl Plan {
                 Grid::Rows(y) => (step.rows as u32, y, Shape::One),
                 Grid::Sequences(x) => (x, step.sequences as u32, Shape::One),
                 Grid::Chosen => (step.logits as u32, 1, Shape::One),
-                Grid::Product { parts, rows, head } => {
+                Grid::Product {
+                    parts,
+                    params,
+                    head,
+                } => {
                     let inputs = if head { step.logits } else { step.rows };
                     let shape = Shape::of(inputs);
                     let (tile_rows, tile_inputs) = shape.tile(device.subgroups);
                     let x: u32 = match shape {
-                        Shape::Many => parts
-                            .iter()
-                            .map(|part| (*part as u32).div_ceil(tile_rows))
-                            .sum(),
-                        _ => (rows as u32).div_ceil(tile_rows),
+                        Shape::Many => parts.iter().map(|part| part.div_ceil(tile_rows)).sum(),
+                        _ => params.weight_rows.div_ceil(tile_rows),
                     };
                     (x, (inputs as u32).div_ceil(tile_inputs), shape)
                 }
@@ -272,7 +267,7 @@ struct ProductSpec<'a> {
     input_stride: usize,
     out: &'a wgpu::Buffer,
     out_stride: usize,
-    finish: Finish,
+    outcome: Outcome,
     /// Its first module in an adapter's table.
     module: usize,
     head: bool,
@@ -325,7 +320,7 @@ impl<'a> Maker<'a> {
                     input_stride: 3 * c,
                     out: &arena.kvr,
                     out_stride: 3 * c,
-                    finish: Finish::Store,
+                    outcome: Outcome::Store,
                     module,
                     head: false,
                 },
@@ -346,7 +341,7 @@ impl<'a> Maker<'a> {
                     input_stride: c,
                     out: &arena.x,
                     out_stride: c,
-                    finish: Finish::Add,
+                    outcome: Outcome::Add,
                     module: module + 3,
                     head: false,
                 },
@@ -375,7 +370,7 @@ impl<'a> Maker<'a> {
                     input_stride: 2 * c,
                     out: &arena.ffn,
                     out_stride: f + c,
-                    finish: Finish::Activate,
+                    outcome: Outcome::Activate,
                     module: module + 4,
                     head: false,
                 },
@@ -389,7 +384,7 @@ impl<'a> Maker<'a> {
                     input_stride: f + c,
                     out: &arena.x,
                     out_stride: c,
-                    finish: Finish::AddGated,
+                    outcome: Outcome::AddGated,
                     module: module + 6,
                     head: false,
                 },
@@ -415,7 +410,7 @@ impl<'a> Maker<'a> {
                 input_stride: c,
                 out: &arena.logits,
                 out_stride: sizes.vocab,
-                finish: Finish::Store,
+                outcome: Outcome::Store,
                 module: sizes.layers * LAYER_MODULES,
                 head: true,
             },
@@ -459,29 +454,24 @@ impl<'a> Maker<'a> {
             }
         }
         for piece in &stack.pieces {
-            let params = [
-                0,
-                piece.rows,
-                stack.cols,
-                bound1,
-                bound2,
-                spec.input_stride,
-                spec.out_stride,
-                0,
-                spec.finish as usize,
-                0,
-                parts,
-                piece.first_row,
-                0,
-            ]
-            .map(|word| word as u32);
-            let end = piece.first_row + piece.rows;
-            let cut = |bound: usize| bound.clamp(piece.first_row, end);
-            let parts = [
-                cut(bound1) - piece.first_row,
-                cut(bound2) - cut(bound1),
-                end - cut(bound2),
-            ];
+            // What depends on the step is written before each: see `Plan::prepare`.
+            let params = ProjectParams {
+                rows: 0,
+                weight_rows: piece.rows as u32,
+                cols: stack.cols as u32,
+                parts_at: stack.bounds.map(|bound| bound as u32),
+                input_stride: spec.input_stride as u32,
+                output_stride: spec.out_stride as u32,
+                first_output: 0,
+                outcome: spec.outcome,
+                low_words: 0,
+                parts: parts as u32,
+                first_weight_row: piece.first_row as u32,
+                workgroup_rows: 0,
+            };
+            let (begin, end) = (piece.first_row, piece.first_row + piece.rows);
+            let [cut1, cut2] = stack.bounds.map(|bound| bound.clamp(begin, end));
+            let parts = [cut1 - begin, cut2 - cut1, end - cut2].map(|rows| rows as u32);
             let buffers: Vec<_> = std::iter::once(&piece.values)
                 .chain(&piece.scales)
                 .chain([spec.input, &adapters.low, &adapters.bank, spec.out])
@@ -490,10 +480,10 @@ impl<'a> Maker<'a> {
             let kernels = Shape::ALL.map(|shape| shape.kernel(piece.format, subgroups));
             let grid = Grid::Product {
                 parts,
-                rows: piece.rows,
+                params,
                 head: spec.head,
             };
-            self.push(&spec.label, kernels[0], buffers, &params, grid);
+            self.push(&spec.label, kernels[0], buffers, &params.words(), grid);
             if let Some(draft) = self.drafts.last_mut() {
                 draft.pipelines =
                     kernels.map(|kernel| Some(self.pipelines.get(self.device, kernel)));

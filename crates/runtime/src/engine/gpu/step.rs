@@ -16,6 +16,8 @@ use crate::engine::cpu::Work;
 use crate::engine::{Part, Wanted};
 use crate::model::Weights;
 use crate::model::rwkv4::Rwkv4Weights;
+use ptbr_kernels::Sequence;
+use ptbr_kernels::cpu::{NO_ADAPTER, Row};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One model on one GPU.
@@ -43,9 +45,6 @@ pub(super) struct Inner {
 
 /// How often a step is prepared anew because other sessions needed the room.
 pub(super) const ATTEMPTS: usize = 64;
-
-/// Row of an adapter that is none; as in the shaders.
-const NO_ADAPTER: u32 = u32::MAX;
 
 impl GpuEngine {
     /// Opens a GPU, checks that it computes rightly, and uploads the model.
@@ -311,8 +310,8 @@ impl GpuEngine {
 
 /// What a step tells the kernels.
 pub(super) struct Layout {
-    rows: Vec<[u32; 4]>,
-    seqs: Vec<[u32; 4]>,
+    rows: Vec<Row>,
+    seqs: Vec<Sequence>,
     chosen: Vec<u32>,
     adapters: bool,
 }
@@ -333,13 +332,19 @@ impl Layout {
             let len = part.tokens.len() as u32;
             layout.adapters |= adapter.is_some();
             let adapter = adapter.unwrap_or(NO_ADAPTER);
-            layout.rows.extend(
-                part.tokens
-                    .iter()
-                    .map(|&token| [u32::from(token), seq, adapter, 0]),
-            );
+            layout.rows.extend(part.tokens.iter().map(|&token| Row {
+                token: u32::from(token),
+                sequence: seq,
+                adapter,
+                logits: 0,
+            }));
             let slot = part.slot.gpu()?;
-            layout.seqs.push([first, len, slot.current(), slot.next()]);
+            layout.seqs.push(Sequence {
+                first,
+                len,
+                slot_in: slot.current(),
+                slot_out: slot.next(),
+            });
             match part.wanted {
                 Wanted::None => {}
                 Wanted::Last => layout.chosen.push(first + len - 1),
