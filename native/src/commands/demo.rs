@@ -56,7 +56,7 @@ struct Steps {
 }
 
 impl Steps {
-    const COUNT: usize = 8;
+    const COUNT: usize = 9;
 
     fn begin(&mut self, headline: &str) -> Result<()> {
         self.number += 1;
