@@ -54,6 +54,12 @@ fn the_demo_learns_portuguese() {
             "check"
         ]
     );
+    let last = format!("[{0}/{0}] check", steps.len());
+    assert!(
+        shown.err.contains(&last),
+        "the steps are counted: {}",
+        shown.err
+    );
     assert!(
         shown.err.contains("next: ptbr-slm generate"),
         "it says what to run next"
