@@ -25,10 +25,67 @@ pub(super) struct ActivationGroup {
     pub(super) bias: i32,
 }
 
+/// Groups to which a single token's input is filled up with zeros: what the widest vectors take at a time.
+pub(super) const ROW_GROUPS: usize = 16;
+
 /// A product's input: by tile of tokens, then by group, then by token.
 #[derive(Default)]
 pub(in super::super) struct Activations {
     pub(super) groups: Vec<ActivationGroup>,
+    row: Row,
+}
+
+/// A single token's input once more, as arrays of which vectors of any width can take pieces. Empty where there are more tokens.
+#[derive(Default)]
+struct Row {
+    elements: Vec<[i32; GROUP / 4]>,
+    halves: [Vec<[i32; GROUP / 8]>; 2],
+    biases: Vec<i32>,
+    scales: Vec<f32>,
+    scaled_sums: Vec<f32>,
+}
+
+/// A single token's input, filled up with zeros to a multiple of [`ROW_GROUPS`] groups.
+#[derive(Clone, Copy)]
+pub(super) struct RowInput<'a> {
+    /// `[groups, 32]`: the quantized elements.
+    pub(super) elements: &'a [i32],
+    /// `[2][groups, 16]`: the same, elements 0 to 15 and 16 to 31 of every group apart, as they lie in int4.
+    pub(super) halves: [&'a [i32]; 2],
+    /// `[groups]`, as in [`ActivationGroup`]; so are the others.
+    pub(super) biases: &'a [i32],
+    pub(super) scales: &'a [f32],
+    pub(super) scaled_sums: &'a [f32],
+}
+
+impl Row {
+    fn fill(&mut self, groups: &[ActivationGroup]) {
+        let Self {
+            elements,
+            halves: [firsts, seconds],
+            biases,
+            scales,
+            scaled_sums,
+        } = self;
+        let padded = groups.len().next_multiple_of(ROW_GROUPS);
+        elements.resize(padded, [0; _]);
+        firsts.resize(padded, [0; _]);
+        seconds.resize(padded, [0; _]);
+        biases.resize(padded, 0);
+        scales.resize(padded, 0.0);
+        scaled_sums.resize(padded, 0.0);
+        let zero = ActivationGroup::default();
+        let padding = std::iter::repeat(&zero);
+        for (index, group) in groups.iter().chain(padding).take(padded).enumerate() {
+            let [a, b, c, d, e, f, g, h] = group.words;
+            elements[index] = group.words;
+            firsts[index] = [a, b, c, d];
+            seconds[index] = [e, f, g, h];
+            biases[index] = group.bias;
+            scales[index] = group.scale;
+            scaled_sums[index] = group.scaled_sum;
+        }
+    }
 }
 
 impl Activations {
@@ -50,6 +107,26 @@ impl Activations {
                 }
             }
         });
+        let single = input.len() == cols;
+        self.row.fill(if single { &self.groups } else { &[] });
+    }
+
+    /// The single token, or nothing where there are more.
+    pub(super) fn row_input(&self) -> RowInput<'_> {
+        let Row {
+            elements,
+            halves: [firsts, seconds],
+            biases,
+            scales,
+            scaled_sums,
+        } = &self.row;
+        RowInput {
+            elements: elements.as_flattened(),
+            halves: [firsts.as_flattened(), seconds.as_flattened()],
+            biases,
+            scales,
+            scaled_sums,
+        }
     }
 }
 
@@ -157,6 +234,48 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_single_token_is_filled_up_with_zeros_whatever_was_there_before() {
+        let mut activations = Activations::default();
+        let isa = Isa::portable();
+        activations.fill(
+            isa,
+            &Numbers::new(2).vector(40 * GROUP, 1.0),
+            40 * GROUP,
+            false,
+        );
+        activations.fill(
+            isa,
+            &Numbers::new(3).vector(19 * GROUP, 1.0),
+            19 * GROUP,
+            false,
+        );
+        let x = activations.row_input();
+        assert_eq!(x.scales.len(), 32);
+        for (index, group) in activations.groups.iter().enumerate() {
+            assert_eq!(x.elements[index * 8..][..8], group.words);
+            assert_eq!(x.halves[0][index * 4..][..4], group.words[..4]);
+            assert_eq!(x.halves[1][index * 4..][..4], group.words[4..]);
+            let numbers = (x.biases[index], x.scales[index], x.scaled_sums[index]);
+            assert_eq!(numbers, (group.bias, group.scale, group.scaled_sum));
+        }
+        assert!(x.elements[19 * 8..].iter().all(|&word| word == 0));
+        assert!(
+            x.halves
+                .iter()
+                .all(|half| half[19 * 4..].iter().all(|&word| word == 0))
+        );
+        assert!(x.biases[19..].iter().all(|&bias| bias == 0));
+        assert!(
+            x.scales[19..]
+                .iter()
+                .chain(&x.scaled_sums[19..])
+                .all(|&x| x == 0.0)
+        );
+        activations.fill(isa, &[1.0; 2 * GROUP], GROUP, false);
+        assert!(activations.row_input().scales.is_empty());
     }
 
     #[test]

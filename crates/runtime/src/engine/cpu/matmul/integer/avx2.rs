@@ -1,5 +1,6 @@
 //! Eight rows in 256-bit registers: with the 16-bit products of AVX2, or with dot products of bytes (AVX-VNNI).
 
+use super::decode;
 use super::kernel::{Panel, compute};
 use super::lanes::Lanes;
 use std::arch::x86_64::*;
@@ -15,7 +16,13 @@ pub(super) struct AvxVnni;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn panel(panel: Panel<'_>) {
     // SAFETY: passed on.
-    unsafe { compute::<Avx2>(panel) }
+    unsafe {
+        if panel.tokens == 1 {
+            decode::compute::<Avx2>(panel);
+        } else {
+            compute::<Avx2>(panel);
+        }
+    }
 }
 
 /// Computes a panel.
@@ -25,7 +32,13 @@ pub(super) unsafe fn panel(panel: Panel<'_>) {
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) unsafe fn panel_vnni(panel: Panel<'_>) {
     // SAFETY: passed on.
-    unsafe { compute::<AvxVnni>(panel) }
+    unsafe {
+        if panel.tokens == 1 {
+            decode::compute::<AvxVnni>(panel);
+        } else {
+            compute::<AvxVnni>(panel);
+        }
+    }
 }
 
 /// What both have in common.
@@ -103,6 +116,11 @@ macro_rules! common {
         }
 
         #[inline(always)]
+        unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
         unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats {
             unsafe { _mm256_mul_ps(a, b) }
         }
@@ -166,5 +184,22 @@ impl Lanes for AvxVnni {
     #[inline(always)]
     unsafe fn dot(sums: Self::Sums, weights: Self::Weights, x: i32) -> Self::Sums {
         unsafe { _mm256_dpbusd_avx_epi32(sums, weights, _mm256_set1_epi32(x)) }
+    }
+}
+
+/// The sum of a block's eight parts.
+///
+/// # Safety
+/// The machine must have AVX.
+#[inline(always)]
+pub(super) unsafe fn add_block(parts: __m256) -> f32 {
+    // SAFETY: passed on.
+    unsafe {
+        let low = _mm256_castps256_ps128(parts);
+        let pairs = _mm_add_ps(low, _mm256_extractf128_ps::<1>(parts));
+        let total = _mm_add_ps(pairs, _mm_permute_ps::<0b01_01_01_01>(pairs));
+        let total = _mm_add_ps(total, _mm_permute_ps::<0b10_10_10_10>(pairs));
+        let total = _mm_add_ps(total, _mm_permute_ps::<0b11_11_11_11>(pairs));
+        _mm_cvtss_f32(total)
     }
 }

@@ -1,5 +1,6 @@
 //! Sixteen rows in 512-bit registers, with dot products of bytes (VNNI).
 
+use super::decode;
 use super::kernel::{Panel, compute};
 use super::lanes::Lanes;
 use std::arch::x86_64::*;
@@ -9,11 +10,17 @@ pub(super) struct Avx512Vnni;
 /// Computes a panel.
 ///
 /// # Safety
-/// The machine must have AVX-512F and AVX-512 VNNI.
-#[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
+/// The machine must have AVX-512F, AVX-512 VNNI, AVX2, FMA and F16C.
+#[target_feature(enable = "avx512f,avx512vnni,avx2,fma,f16c")]
 pub(super) unsafe fn panel(panel: Panel<'_>) {
     // SAFETY: passed on.
-    unsafe { compute::<Avx512Vnni>(panel) }
+    unsafe {
+        if panel.tokens == 1 {
+            decode::compute::<Avx512Vnni>(panel);
+        } else {
+            compute::<Avx512Vnni>(panel);
+        }
+    }
 }
 
 // SAFETY of every block: the caller of a `Lanes` function has the instructions; pointers are as the trait asks.
@@ -98,6 +105,11 @@ impl Lanes for Avx512Vnni {
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::Floats {
         unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        unsafe { _mm512_add_ps(a, b) }
     }
 
     #[inline(always)]

@@ -2,20 +2,25 @@
 //!
 //! Everything here is inlined into one function for each instruction set, which enables its instructions.
 
-use super::activations::{ActivationGroup, Activations};
+use super::activations::{ActivationGroup, Activations, RowInput};
 use super::block::{BLOCK_GROUPS, Block, GROUP_WORDS, MAX_ROWS, Stage};
 use super::lanes::Lanes;
 use super::{Format, Rows, tiles};
 
+/// Groups of a block are added in pairs: each to the one half a block behind.
+const PAIRS: usize = BLOCK_GROUPS / 2;
+
 /// Some rows times all tokens.
 pub(super) struct Panel<'a> {
-    weights: Rows<'a>,
+    pub(super) weights: Rows<'a>,
     /// Row of the matrix.
-    first: usize,
-    activations: &'a [ActivationGroup],
-    tokens: usize,
+    pub(super) first: usize,
+    pub(super) activations: &'a [ActivationGroup],
+    /// The same of a single token.
+    pub(super) row_input: RowInput<'a>,
+    pub(super) tokens: usize,
     /// `[tokens, rows]`
-    output: &'a mut [f32],
+    pub(super) output: &'a mut [f32],
 }
 
 impl<'a> Panel<'a> {
@@ -41,6 +46,7 @@ impl<'a> Panel<'a> {
             weights,
             first,
             activations: &activations.groups,
+            row_input: activations.row_input(),
             tokens,
             output,
         }
@@ -71,6 +77,7 @@ unsafe fn compute_format<L: Lanes, const MINIMA: bool>(panel: Panel<'_>) {
         activations,
         tokens,
         output,
+        ..
     } = panel;
     let (stride, groups) = (output.len() / tokens, weights.groups);
     // SAFETY: passed on, here and below.
@@ -122,43 +129,52 @@ impl Tile<'_> {
     /// As [`Lanes`].
     #[inline(always)]
     unsafe fn compute<L: Lanes, const MINIMA: bool, const N: usize>(self, block: &Block<L>) {
-        // SAFETY: passed on, here and below.
-        let mut sums = [unsafe { L::splat(0.0) }; N];
-        if !self.begins {
-            for (sum, row) in sums.iter_mut().zip(self.output.chunks(self.stride)) {
-                // SAFETY: passed on.
-                *sum = unsafe { load::<L>(&row[..self.rows]) };
-            }
-        }
         let (groups, _) = self.x.as_chunks::<N>();
-        let values = block.values.chunks_exact(GROUP_WORDS);
-        for ((x, values), (&scale, &minimum)) in groups
-            .iter()
-            .zip(values)
-            .zip(block.scales.iter().zip(&block.minima))
-        {
+        // SAFETY: passed on.
+        let mut total = [unsafe { L::splat(0.0) }; N];
+        for index in 0..PAIRS.min(groups.len()) {
             // SAFETY: passed on.
-            unsafe { group::<L, MINIMA, N>(&mut sums, x, values, scale, minimum) };
+            let mut pair = unsafe { group::<L, MINIMA, N>(&groups[index], block, index) };
+            // A group that is not there would be a zero.
+            if let Some(x) = groups.get(index + PAIRS) {
+                // SAFETY: passed on.
+                let other = unsafe { group::<L, MINIMA, N>(x, block, index + PAIRS) };
+                // SAFETY: passed on.
+                pair = unsafe { add::<L, N>(pair, other) };
+            }
+            total = match index {
+                0 => pair,
+                // SAFETY: passed on.
+                _ => unsafe { add::<L, N>(total, pair) },
+            };
         }
-        for (sum, row) in sums.into_iter().zip(self.output.chunks_mut(self.stride)) {
+        for (total, row) in total.into_iter().zip(self.output.chunks_mut(self.stride)) {
+            let row = &mut row[..self.rows];
             // SAFETY: passed on.
-            unsafe { store::<L>(sum, &mut row[..self.rows]) };
+            unsafe {
+                let before = if self.begins {
+                    L::splat(0.0)
+                } else {
+                    load::<L>(row)
+                };
+                store::<L>(L::add(before, total), row);
+            }
         }
     }
 }
 
-/// Adds one group's part to the sums of N tokens.
+/// What group `index` of a block adds to the outputs of N tokens.
 ///
 /// # Safety
 /// As [`Lanes`].
 #[inline(always)]
 unsafe fn group<L: Lanes, const MINIMA: bool, const N: usize>(
-    sums: &mut [L::Floats; N],
     x: &[ActivationGroup; N],
-    values: &[L::Bytes],
-    scale: L::Floats,
-    minimum: L::Floats,
-) {
+    block: &Block<L>,
+    index: usize,
+) -> [L::Floats; N] {
+    let values = &block.values[index * GROUP_WORDS..][..GROUP_WORDS];
+    let (scale, minimum) = (block.scales[index], block.minima[index]);
     // SAFETY: passed on.
     unsafe {
         let mut dots = x.each_ref().map(|x| {
@@ -171,13 +187,24 @@ unsafe fn group<L: Lanes, const MINIMA: bool, const N: usize>(
                 *dot = L::dot(*dot, weights, x.words[word]);
             }
         }
-        for ((sum, dot), x) in sums.iter_mut().zip(dots).zip(x) {
-            *sum = L::fma(L::floats(dot), L::mul(scale, L::splat(x.scale)), *sum);
+        std::array::from_fn(|token| {
+            let x = &x[token];
+            let product = L::mul(L::floats(dots[token]), L::mul(scale, L::splat(x.scale)));
             if MINIMA {
-                *sum = L::fma(minimum, L::splat(x.scaled_sum), *sum);
+                L::fma(minimum, L::splat(x.scaled_sum), product)
+            } else {
+                product
             }
-        }
+        })
     }
+}
+
+/// # Safety
+/// As [`Lanes`].
+#[inline(always)]
+unsafe fn add<L: Lanes, const N: usize>(a: [L::Floats; N], b: [L::Floats; N]) -> [L::Floats; N] {
+    // SAFETY: passed on.
+    std::array::from_fn(|token| unsafe { L::add(a[token], b[token]) })
 }
 
 /// Up to [`Lanes::ROWS`] floats.

@@ -43,6 +43,8 @@ pub(super) trait Lanes {
     unsafe fn floats(sums: Self::Sums) -> Self::Floats;
     /// `x` for every row.
     unsafe fn splat(x: f32) -> Self::Floats;
+    /// `a + b`
+    unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b`
     unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`, rounded once where the machine fuses it.

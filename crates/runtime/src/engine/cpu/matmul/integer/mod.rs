@@ -1,21 +1,30 @@
 //! Weights as integers: int8 and int4, times activations that are quantized to 8 bits.
 //!
-//! A token's input is cut into groups of 32 like the rows of the weights, each with a scale of its own ([`Activations`]). Then, for every output element, over the groups
-//! in sequence:
+//! A token's input is cut into groups of 32 like the rows of the weights, each with a scale of its own ([`Activations`]). A group's part of an output element is
 //! ```text
-//! sum = fma(Σ w·x, scale_w · scale_x, sum)               Σ over the 32, in integers: exact
-//! sum = fma(minimum_w, scale_x · Σ x, sum)               int4 only
+//! p = Σ w·x · (scale_w · scale_x)                        Σ over the 32, in integers: exact
+//! p = fma(minimum_w, scale_x · Σ x, p)                   int4 only
 //! ```
-//! Since the inner sums are exact, nothing but this order decides the bits, and kernels are free to add integers as suits the machine.
+//! and they are added up in blocks of eight groups, missing ones being zeros, over the blocks in sequence:
+//! ```text
+//! sum = sum + ((((p0 + p4) + (p1 + p5)) + (p2 + p6)) + (p3 + p7))
+//! ```
+//! Since the inner sums are exact, nothing but this order decides the bits, and kernels are free to add integers as suits the machine. The order is one that suits both
+//! kernels: that of many tokens, which has a row in each lane and few registers to spare ([`kernel`]), and that of one token, which has a group in each lane ([`decode`]).
 //!
-//! The kernel is one ([`kernel`]), over a trait of what vectors of an instruction set can do ([`lanes::Lanes`]).
+//! Both are written over traits of what vectors of an instruction set can do ([`lanes::Lanes`], [`decode::RowSum`]). Sets without the second use the first for one token too.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_row;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_row;
 mod block;
+mod decode;
 mod kernel;
 mod lanes;
 #[cfg(target_arch = "aarch64")]

@@ -120,6 +120,11 @@ macro_rules! common {
         }
 
         #[inline(always)]
+        unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats {
+            unsafe { [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])] }
+        }
+
+        #[inline(always)]
         unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats {
             unsafe { [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])] }
         }

@@ -94,6 +94,11 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        std::array::from_fn(|row| a[row] + b[row])
+    }
+
+    #[inline(always)]
     unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats {
         std::array::from_fn(|row| a[row] * b[row])
     }

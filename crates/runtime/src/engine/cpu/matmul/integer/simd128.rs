@@ -100,6 +100,11 @@ impl Lanes for Simd128 {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        f32x4_add(a, b)
+    }
+
+    #[inline(always)]
     unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats {
         f32x4_mul(a, b)
     }

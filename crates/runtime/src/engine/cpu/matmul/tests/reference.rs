@@ -54,24 +54,28 @@ fn quantize(x: &[f32]) -> (f32, Vec<i32>) {
 /// One element, its row's groups beginning at number `first`.
 fn integer(matrix: MatrixData<'_>, first: usize, x: &[(f32, Vec<i32>)], fused: bool) -> f32 {
     let mut sum = 0.0;
-    for (group, (x_scale, x)) in (first..).zip(x) {
-        let dot = |w: &dyn Fn(usize) -> i32| (0..GROUP).map(|i| w(i) * x[i]).sum::<i32>() as f32;
-        match matrix {
-            MatrixData::Int8 { values, scales } => {
-                let values: &[i8] = &bytemuck::cast_slice(values)[group * GROUP..];
-                let dot = dot(&|i| values[i].into());
-                sum = multiply_add(dot, half_of(scales, group) * x_scale, sum, fused);
-            }
-            MatrixData::Int4 { values, scales } => {
-                let values: &[u8] = &bytemuck::cast_slice(values)[group * GROUP / 2..];
-                let dot = dot(&|i| (values[i % 16] >> (i / 16 * 4) & 15).into());
-                let [scale, minimum] = scale_and_minimum(scales[group]);
-                sum = multiply_add(dot, scale * x_scale, sum, fused);
-                let total = x.iter().sum::<i32>() as f32;
-                sum = multiply_add(minimum, x_scale * total, sum, fused);
-            }
-            _ => unreachable!("floats"),
+    for (first, x) in (first..).step_by(8).zip(x.chunks(8)) {
+        let mut parts = [0.0; 8];
+        for ((group, (x_scale, x)), part) in (first..).zip(x).zip(&mut parts) {
+            let dot =
+                |w: &dyn Fn(usize) -> i32| (0..GROUP).map(|i| w(i) * x[i]).sum::<i32>() as f32;
+            *part = match matrix {
+                MatrixData::Int8 { values, scales } => {
+                    let values: &[i8] = &bytemuck::cast_slice(values)[group * GROUP..];
+                    dot(&|i| values[i].into()) * (half_of(scales, group) * x_scale)
+                }
+                MatrixData::Int4 { values, scales } => {
+                    let values: &[u8] = &bytemuck::cast_slice(values)[group * GROUP / 2..];
+                    let dot = dot(&|i| (values[i % 16] >> (i / 16 * 4) & 15).into());
+                    let [scale, minimum] = scale_and_minimum(scales[group]);
+                    let total = x.iter().sum::<i32>() as f32;
+                    multiply_add(minimum, x_scale * total, dot * (scale * x_scale), fused)
+                }
+                _ => unreachable!("floats"),
+            };
         }
+        let [a, b, c, d, e, f, g, h] = parts;
+        sum += (((a + e) + (b + f)) + (c + g)) + (d + h);
     }
     sum
 }
