@@ -18,22 +18,23 @@ pub fn install(workspace: &Workspace, package: &str, version: &str, name: &str) 
     let folder = workspace.target_folder().join("xtask-tools");
     let program = folder.join("bin").join(name);
     if !is_right(&program) {
-        let mut install = workspace.cargo();
-        install
-            .args([
-                "install",
-                package,
-                "--locked",
-                "--version",
-                version,
-                "--root",
-            ])
-            .arg(&folder)
-            // Its build goes to a temporary folder that cargo removes.
-            .env_remove("CARGO_TARGET_DIR");
-        command::run(&mut install).with_context(|| {
-            format!("install it by hand: cargo install {package} --locked --version {version}")
-        })?;
+        let install = |locked: &[&str]| {
+            let mut install = workspace.cargo();
+            install
+                .args(["install", package, "--version", version])
+                .args(locked)
+                .arg("--root")
+                .arg(&folder)
+                // Its build goes to a temporary folder that cargo removes.
+                .env_remove("CARGO_TARGET_DIR");
+            command::run(&mut install)
+        };
+        // A mirror of the registry may lack a release that the package's lock file names: then the nearest that it has.
+        install(&["--locked"])
+            .or_else(|_| install(&[]))
+            .with_context(|| {
+                format!("install it by hand: cargo install {package} --version {version}")
+            })?;
     }
     Ok(program)
 }
