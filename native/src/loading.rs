@@ -1,5 +1,6 @@
 //! Loads the model that `--model` names, and says what was odd about it.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,12 +63,12 @@ fn choose_device(_model: &Model, device: EngineDevice, _say: &dyn Fn(String)) ->
     }
 }
 
-/// Loads a model file that is already in memory and says nothing; `label` names it in messages.
+/// Loads a model file that is open already and says nothing; `label` names it in messages.
 ///
 /// # Errors
 /// When it is no whole model file.
-pub fn model_in_memory(label: &str, bytes: Vec<u8>, device: EngineDevice) -> Result<Arc<Model>> {
-    let model = Model::from_bytes(label, bytes)?;
+pub fn model_from_file(label: &str, file: &File, device: EngineDevice) -> Result<Arc<Model>> {
+    let model = Model::from_file(label, file)?;
     choose_device(&model, device, &|_| ())?;
     Ok(model)
 }
@@ -106,10 +107,7 @@ pub fn model_with_tokenizer(
 /// # Errors
 /// When both are the same file, or the folder of `output` is not there.
 pub fn check_output(model: &Path, output: &Path) -> Result<()> {
-    let folder = match output.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(output);
     if !folder.is_dir() {
         bail!("{} is not a folder: make it first", folder.display());
     }
@@ -122,6 +120,14 @@ pub fn check_output(model: &Path, output: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The folder that an output lies in; the current one for a bare name.
+pub fn folder_of(output: &Path) -> &Path {
+    match output.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Names every damaged checkpoint that was passed over.

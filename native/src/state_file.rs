@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use ptbr_runtime::{RwkvState, Session};
 
+use crate::loading::folder_of;
+
 /// Bytes of a state file beside its values, with room to spare.
 const HEADER: u64 = 4096;
 
@@ -42,10 +44,7 @@ pub fn restore(session: &mut Session, path: &Path) -> Result<bool> {
 /// # Errors
 /// When the folder cannot be written to or the disk is full.
 pub fn save(state: &RwkvState, path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let write = || {
         let mut file = tempfile::Builder::new()
             .prefix(".state")

@@ -1,11 +1,15 @@
 //! `quantize`, and every command on the files that it writes.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
 
 use tempfile::{TempDir, tempdir};
 
-use crate::program::{Run, run};
+use crate::program::{Run, command, run};
 use crate::samples::{self, TinyModel};
 
 const TEXT: &str = "O Brasil é o maior país da América do Sul e da região da América Latina, sendo o quinto maior do mundo em área territorial.\n";
@@ -190,6 +194,70 @@ fn a_bound_on_the_perplexity_is_kept_or_refused() {
         &["--max-perplexity-increase", "1%"],
     )
     .fails_with(&["--data"]);
+}
+
+fn names(at: &Path) -> Vec<String> {
+    let entries = fs::read_dir(at).expect("a folder");
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry.expect("an entry")))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The file that a trial of number formats runs has no name, so that not even a kill leaves it behind.
+#[test]
+fn a_search_that_is_killed_leaves_nothing_behind() {
+    let folder = folder();
+    let at = folder.path();
+    // Enough that a trial takes a while.
+    fs::write(at.join("long.txt"), TEXT.repeat(3000)).expect("written");
+    let before = names(at);
+    let args = [
+        "quantize",
+        "--model",
+        "m.safetensors",
+        "--format",
+        "int4",
+        "--output",
+        "q.safetensors",
+        "--data",
+        "long.txt",
+        "--max-perplexity-increase",
+        "0%",
+    ];
+    let mut child = command(at, &args)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let said = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let first = said
+        .map(|line| line.expect("UTF-8"))
+        .find(|line| line.starts_with("all in int4"));
+    assert!(first.is_some(), "the first trial says what it found");
+    // In the middle of the second.
+    sleep(Duration::from_millis(50));
+    assert_eq!(names(at), before, "while it runs");
+    child.kill().expect("killed");
+    let status = child.wait().expect("ended");
+    assert!(!status.success(), "it was over before it was killed");
+    assert_eq!(names(at), before, "after it was killed");
+}
+
+#[test]
+fn what_a_killed_run_left_of_its_output_is_removed() {
+    let folder = folder();
+    let at = folder.path();
+    let mut expected = names(at);
+    // As a run with this number leaves it when it is killed in the middle of writing, and the file of someone else.
+    fs::write(at.join("q.safetensors.tmp-4194305"), "half").expect("written");
+    fs::write(at.join("r.safetensors.tmp-4194305"), "half").expect("written");
+    quantize(at, "int8", "q.safetensors", &[]).done();
+    expected.extend(["q.safetensors".into(), "r.safetensors.tmp-4194305".into()]);
+    expected.sort();
+    assert_eq!(names(at), expected);
 }
 
 #[test]

@@ -8,6 +8,7 @@ Usage: cargo xtask <task>
          --full                 the long form of every test, cargo-deny, wasm32 check and tests (minutes to hours)
          -p, --package NAME     this package only (its format, lints and tests; no licences)
   licences                      only the check of deny.toml: licences, sources and bans of all dependencies
+  wasm32                        only the check of the crates that run in a browser: compiled for wasm32, tested in Node
   help                          this text
 
 Environment: PTBR_DATA is the folder of Portuguese texts that some tests use when it is there (default ../shared/data).
@@ -22,6 +23,8 @@ pub enum Task {
     Test(TestOptions),
     /// Check `deny.toml` alone.
     Licences,
+    /// Check the crates that run in a browser alone.
+    Wasm32,
 }
 
 /// How much to check.
@@ -40,6 +43,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Task, String> {
         None | Some("help" | "--help" | "-h") => Ok(Task::Help),
         Some("test") => parse_test(arguments),
         Some("licences") => Ok(Task::Licences),
+        Some("wasm32") => Ok(Task::Wasm32),
         Some(other) => Err(format!("there is no task named `{other}`")),
     }
 }
@@ -81,6 +85,7 @@ mod tests {
         assert_eq!(typed("test"), Ok(Task::Test(TestOptions::default())));
         assert_eq!(typed("test --help"), Ok(Task::Help));
         assert_eq!(typed(""), Ok(Task::Help));
+        assert_eq!(typed("wasm32"), Ok(Task::Wasm32));
     }
 
     #[test]

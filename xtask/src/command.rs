@@ -29,9 +29,10 @@ impl Workspace {
         })
     }
 
-    /// The folder that cargo builds into.
+    /// The folder that cargo builds into; a relative one is below the root, where every command here runs.
     pub fn target_folder(&self) -> PathBuf {
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
+        let named = std::env::var_os("CARGO_TARGET_DIR");
+        self.root.join(named.unwrap_or_else(|| "target".into()))
     }
 
     /// A command that runs in the root and reads no terminal.

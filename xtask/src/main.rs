@@ -10,6 +10,7 @@ mod licences;
 mod machine;
 mod report;
 mod test;
+mod tools;
 mod wasm;
 
 use std::process::ExitCode;
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Task::Test(options) => test::run(&options),
-        Task::Licences => test::licences_only(),
+        Task::Licences => test::only("licences", licences::check),
+        Task::Wasm32 => test::only("wasm32", wasm::check),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

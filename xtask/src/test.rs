@@ -58,11 +58,11 @@ pub fn run(options: &TestOptions) -> Result<bool> {
     Ok(report.finish())
 }
 
-/// `cargo xtask licences`: the one check that a new dependency asks for.
-pub fn licences_only() -> Result<bool> {
+/// One check alone: `cargo xtask licences` is what a new dependency asks for, `cargo xtask wasm32` what a change to the crates of the browser does.
+pub fn only(name: &'static str, check: impl FnOnce(&Workspace) -> Result<Done>) -> Result<bool> {
     let workspace = Workspace::find()?;
     let mut report = Report::default();
-    report.check("licences", || licences::check(&workspace));
+    report.check(name, || check(&workspace));
     Ok(report.finish())
 }
 

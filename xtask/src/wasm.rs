@@ -10,6 +10,7 @@ use crate::command::{self, Workspace};
 use crate::counts::Counts;
 use crate::machine;
 use crate::report::Done;
+use crate::tools;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// The standard library's sources, from Debian's rust-web-src.
@@ -142,32 +143,12 @@ fn test_runner(workspace: &Workspace) -> Result<PathBuf> {
         std::fs::read_to_string(workspace.root.join("Cargo.lock")).context("reading Cargo.lock")?;
     let version = locked_version(&lock, "wasm-bindgen")
         .context("Cargo.lock names no version of wasm-bindgen")?;
-    let name = "wasm-bindgen-test-runner";
-    let has_version = |program: &Path| {
-        command::output(workspace.command(program).arg("--version"))
-            .is_ok_and(|line| line.split_whitespace().nth(1) == Some(version))
-    };
-    if has_version(Path::new(name)) {
-        return Ok(name.into());
-    }
-    let folder = workspace.target_folder().join("tools");
-    let program = folder.join("bin").join(name);
-    if !has_version(&program) {
-        let mut install = workspace.cargo();
-        install
-            .args([
-                "install",
-                "--locked",
-                "wasm-bindgen-cli",
-                "--version",
-                version,
-                "--root",
-            ])
-            .arg(&folder);
-        command::run(&mut install)?;
-    }
-    // Cargo runs it in the package's folder.
-    std::path::absolute(program).context("finding the runner")
+    tools::install(
+        workspace,
+        "wasm-bindgen-cli",
+        version,
+        "wasm-bindgen-test-runner",
+    )
 }
 
 /// The version of a package in a lock file.

@@ -55,7 +55,9 @@ pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_an
 pub use memory::{MemoryEstimate, Placement, Precision};
 pub use model_file::ModelFileInfo;
 pub use model_id::{ModelIdHasher, model_id};
-pub use model_writer::{WrittenTensor, model_file_bytes, write_model_file, write_model_file_with};
+pub use model_writer::{
+    WrittenTensor, model_file_bytes, write_model, write_model_file, write_model_file_with,
+};
 pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
 pub use quantize::{QuantizeError, QuantizedMatrix};

@@ -8,7 +8,7 @@ use crate::format::WeightFormat;
 use crate::model_file::{DOCUMENT_KEY, ModelFileInfo};
 use crate::quantize::QuantizedMatrix;
 use crate::safetensors_writer::{ByteSink, write_tensors};
-use crate::storage::{DiskStorage, replace_file};
+use crate::storage::{DiskStorage, remove_leftovers, replace_file};
 use crate::tensor::{TensorSource, TensorSpec};
 
 /// A tensor that has just been written.
@@ -35,16 +35,30 @@ pub fn write_model_file(
     write_model_file_with(path, info, model, &mut |_| ())
 }
 
-/// The same; `on_tensor` hears of each tensor in the order of the file.
+/// The same; `on_tensor` hears of each tensor in the order of the file. What a killed process left of writing it is removed first.
 pub fn write_model_file_with(
     path: &Path,
     info: &ModelFileInfo,
     model: &dyn TensorSource,
     on_tensor: &mut dyn FnMut(&WrittenTensor),
 ) -> Result<(), ModelError> {
+    remove_leftovers(path);
     let mut writer = ModelWriter::new(info, model, on_tensor);
     let written = replace_file(&DiskStorage, path, &mut |out| writer.write(out));
     writer.explain(path, written)
+}
+
+/// Writes the bytes of a model file to `out`; `label` names it in messages.
+pub fn write_model(
+    label: &str,
+    out: &mut dyn Write,
+    info: &ModelFileInfo,
+    model: &dyn TensorSource,
+) -> Result<(), ModelError> {
+    let mut on_tensor = |_: &WrittenTensor| ();
+    let mut writer = ModelWriter::new(info, model, &mut on_tensor);
+    let written = writer.write(out);
+    writer.explain(Path::new(label), written)
 }
 
 /// The bytes of the model file that [`write_model_file_with`] would write.
@@ -52,10 +66,8 @@ pub fn model_file_bytes(
     info: &ModelFileInfo,
     model: &dyn TensorSource,
 ) -> Result<Vec<u8>, ModelError> {
-    let (mut bytes, mut on_tensor) = (Vec::new(), |_: &WrittenTensor| ());
-    let mut writer = ModelWriter::new(info, model, &mut on_tensor);
-    let written = writer.write(&mut bytes);
-    writer.explain(Path::new("the model in memory"), written)?;
+    let mut bytes = Vec::new();
+    write_model("the model in memory", &mut bytes, info, model)?;
     Ok(bytes)
 }
 

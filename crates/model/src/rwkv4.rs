@@ -274,7 +274,6 @@ mod tests {
         );
         assert_eq!(names.len(), 18 * 2 + 6);
         assert_eq!(names.len(), config.num_tensors());
-        assert_eq!(names.len(), config.num_tensors());
         assert!(
             !names.contains(&"blocks.1.ln0.weight"),
             "only the first block norms the embedding"

@@ -1,6 +1,6 @@
 //! Whatever the user calls "the model": a checkpoint folder, a training output folder, or a model file.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::arch::ArchConfig;
@@ -44,6 +44,11 @@ impl ModelSource {
         }
         let found = find_checkpoint(path, Verify::WithoutOptimizer)?;
         Ok(Self::from_checkpoint(found.checkpoint, found.skipped))
+    }
+
+    /// Opens a model file that has no name, or is open already; `label` names it in messages.
+    pub fn from_file(label: &str, file: &File) -> Result<Self, ModelError> {
+        Self::from_tensors(TensorFile::from_file(label, file)?)
     }
 
     /// Opens a model file that is already in memory; `label` names it in messages.

@@ -44,7 +44,10 @@ impl Storage for DiskStorage {
     }
 
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        Ok(Box::new(File::create(path)?))
+        let file = File::create(path)?;
+        // The system releases it when the process ends, however it ends: by this `remove_leftovers` tells what is being written from what was. Without locks nothing can be told, and nothing is removed.
+        let _ = file.try_lock();
+        Ok(Box::new(file))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -152,6 +155,31 @@ pub(crate) fn temporary_sibling(path: &Path) -> PathBuf {
     parent_of(path).join(format!("{name}.tmp-{}", process_id()))
 }
 
+/// What a file or folder with this name was to be called, if it is one of [`temporary_sibling`].
+pub(crate) fn name_of_temporary(name: &str) -> Option<&str> {
+    let (name, pid) = name.rsplit_once(".tmp-")?;
+    (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
+/// Removes what killed processes left of writing the file `path` with [`replace_file`]: what nobody has locked. Best effort: a leftover is no reason not to write.
+pub(crate) fn remove_leftovers(path: &Path) {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Ok(entries) = fs::read_dir(parent_of(path)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let file_name = entry.file_name();
+        let of = file_name.to_str().and_then(name_of_temporary);
+        if of.is_none() || of != name {
+            continue;
+        }
+        let leftover = entry.path();
+        if leftover.is_file() && File::open(&leftover).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(&leftover);
+        }
+    }
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 fn process_id() -> u32 {
     std::process::id()
@@ -184,8 +212,53 @@ pub(crate) fn replace_file(
         storage.sync_dir(parent_of(path))
     })();
     if result.is_err() {
-        // Best effort: the reason of the failure is the one to report, and a leftover is cleaned at the next start.
+        // Best effort: the reason of the failure is the one to report.
         let _ = storage.remove_file(&temporary);
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_of_the_dead_are_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let target = path("m.safetensors");
+        for name in [
+            "m.safetensors",
+            "m.safetensors.tmp-4242",
+            "m.safetensors.tmp-",
+            "m.safetensors.tmp-4x",
+            "other.safetensors.tmp-4242",
+        ] {
+            fs::write(path(name), "x").unwrap();
+        }
+        fs::create_dir(path("m.safetensors.tmp-1")).unwrap();
+        // Another one, which is being written.
+        let written = DiskStorage
+            .create_file(&path("m.safetensors.tmp-4343"))
+            .unwrap();
+        remove_leftovers(&target);
+        let names = || {
+            let entries = fs::read_dir(root.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let left = [
+            "m.safetensors",
+            "m.safetensors.tmp-",
+            "m.safetensors.tmp-1",
+            "m.safetensors.tmp-4343",
+            "m.safetensors.tmp-4x",
+            "other.safetensors.tmp-4242",
+        ];
+        assert_eq!(names(), left);
+        drop(written);
+        remove_leftovers(&target);
+        assert!(!path("m.safetensors.tmp-4343").exists());
+    }
 }

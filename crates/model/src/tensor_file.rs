@@ -61,8 +61,17 @@ impl TensorFile {
                 io::Error::new(io::ErrorKind::InvalidInput, "not a file"),
             ));
         }
-        let bytes = map(path).map_err(|error| TensorError::io(path, error))?;
+        let bytes = File::open(path)
+            .and_then(|file| map(&file))
+            .map_err(|error| TensorError::io(path, error))?;
         Self::parse(path.display().to_string(), bytes)
+    }
+
+    /// The same for a file that is open already, for one without a name perhaps; `label` names it in messages. It may be closed afterwards.
+    pub fn from_file(label: impl Into<String>, file: &File) -> Result<Self, TensorError> {
+        let label = label.into();
+        let bytes = map(file).map_err(|error| TensorError::io(Path::new(&label), error))?;
+        Self::parse(label, bytes)
     }
 
     /// Checks a file that is already in memory; `label` names it in messages.
@@ -367,19 +376,18 @@ impl TensorSource for Ordered<'_> {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn map(path: &Path) -> io::Result<Bytes> {
-    let file = File::open(path)?;
+fn map(file: &File) -> io::Result<Bytes> {
     // SAFETY: the map is read-only and lives as long as the tensors that borrow from it. Another process could still change or cut the file while it is mapped; every writer of this project
     // writes to a new file and renames it, so none does.
-    let map = unsafe { memmap2::Mmap::map(&file) }?;
+    let map = unsafe { memmap2::Mmap::map(file) }?;
     Ok(Bytes::Mapped(map))
 }
 
 #[cfg(target_arch = "wasm32")]
-fn map(path: &Path) -> io::Result<Bytes> {
+fn map(mut file: &File) -> io::Result<Bytes> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
+    file.read_to_end(&mut bytes)?;
     Ok(Bytes::Owned(bytes))
 }
 

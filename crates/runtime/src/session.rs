@@ -209,6 +209,7 @@ impl Session {
         tokens: &[TokenId],
         cache: &mut PrefixCache,
     ) -> Result<&[f32], RuntimeError> {
+        self.executor.check_wait()?;
         wait(async {
             self.prefill_prefix_async(tokens, cache).await?;
             Ok(())

@@ -8,8 +8,10 @@ use ptbr_model::{
     ArchConfig, CheckpointContents, MemoryTensors, ModelFileInfo, TrainState, save_checkpoint,
     write_model_file,
 };
+use ptbr_runtime::engine::cpu::Isa;
 use ptbr_runtime::{Model, RuntimeError, Session};
 use ptbr_tokenizer::Tokenizer;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,9 +72,33 @@ fn every_form_of_a_model_is_the_same_model() {
     }
     let bytes = std::fs::read(&file).unwrap();
     assert_eq!(
-        logits(&Model::from_bytes("embedded", bytes).unwrap()),
+        logits(&Model::from_bytes("embedded", bytes.clone()).unwrap()),
         expected
     );
+    // The file has no name, and nobody else holds it when it is used.
+    let mut nameless = tempfile::tempfile_in(folder.path()).unwrap();
+    nameless.write_all(&bytes).unwrap();
+    let model = Model::from_file("nameless", &nameless).unwrap();
+    drop(nameless);
+    assert_eq!(logits(&model), expected);
+}
+
+#[test]
+fn every_instruction_set_of_the_machine_can_be_asked_for() {
+    let tensors = tensors(7);
+    let with = |isa: Isa| {
+        let mut model = Model::from_tensors(arch(), &tensors, None).unwrap();
+        Arc::get_mut(&mut model).unwrap().set_instruction_set(isa);
+        assert_eq!(model.instruction_set(), isa);
+        logits(&model)
+    };
+    let portable = with(Isa::portable());
+    for isa in Isa::all() {
+        for (x, y) in with(isa).into_iter().zip(&portable) {
+            let (x, y) = (f32::from_bits(x), f32::from_bits(*y));
+            assert!((x - y).abs() < 1e-4, "{}: {x} and {y}", isa.name());
+        }
+    }
 }
 
 #[test]

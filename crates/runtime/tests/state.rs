@@ -225,6 +225,8 @@ fn damaged_states_are_refused() {
         )
         .contains("no proper id")
     );
+    let endless = forged(&|b| b[84..92].fill(0xFF), "a text without end");
+    assert!(endless.contains("read 18446744073709551615 tokens"));
     forged(&|b| b[92..100].fill(0xFF), "values without end");
     forged(&|b| b.truncate(end - 4), "a value less than counted");
     let fewer = |b: &mut Vec<u8>| {

@@ -80,7 +80,7 @@ pub struct Args {
     /// A checkpoint folder, a training output folder (its latest checkpoint) or a model file
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// The text to go on from
+    /// The text to go on from; an empty one begins a document
     #[arg(long, value_name = "TEXT")]
     pub prompt: String,
     /// Stop after this many tokens, or before at the end of a document

@@ -1,6 +1,6 @@
 //! Twin of `shaders/lora_down.wgsl`.
 
-use super::rows::{NO_ADAPTER, Row, check_index};
+use super::rows::{NO_ADAPTER, Row, check_index, out_of_range};
 use crate::KernelError;
 use crate::sequence::check_len;
 
@@ -108,20 +108,17 @@ fn check(
     params: &LoraDownParams,
 ) -> Result<(), KernelError> {
     let (parts, cols) = (params.parts as usize, params.cols as usize);
-    let out_of_range = |buffer, index, value, limit| {
-        Err(KernelError::OutOfRange {
-            kernel: KERNEL,
-            buffer,
-            index,
-            value,
-            limit,
-        })
-    };
     if parts.saturating_mul(cols) > params.input_stride as usize || params.input_stride == 0 {
-        return out_of_range("params", 2, params.parts, params.input_stride as usize);
+        return out_of_range(
+            KERNEL,
+            "params",
+            2,
+            params.parts,
+            params.input_stride as usize,
+        );
     }
     if params.low_words < 2 {
-        return out_of_range("params", 3, params.low_words, usize::MAX);
+        return out_of_range(KERNEL, "params", 3, params.low_words, usize::MAX);
     }
     let of_input = rows.len().saturating_mul(params.input_stride as usize);
     check_len(KERNEL, "input", input.len(), of_input)?;
@@ -133,7 +130,13 @@ fn check(
         .checked_div(params.modules as usize)
         .unwrap_or(0);
     if (params.first_module as usize).saturating_add(parts) > params.modules as usize {
-        return out_of_range("params", 5, params.first_module, params.modules as usize);
+        return out_of_range(
+            KERNEL,
+            "params",
+            5,
+            params.first_module,
+            params.modules as usize,
+        );
     }
     for (index, row) in rows
         .iter()
@@ -144,7 +147,13 @@ fn check(
     }
     for (index, module) in table.iter().enumerate().filter(|(_, m)| m.rank > 0) {
         if module.rank > params.low_words - 2 {
-            return out_of_range("table", index, module.rank, params.low_words as usize - 1);
+            return out_of_range(
+                KERNEL,
+                "table",
+                index,
+                module.rank,
+                params.low_words as usize - 1,
+            );
         }
     }
     for row in rows {
@@ -152,7 +161,13 @@ fn check(
             let module = module_of(row, table, params, part);
             let end = (module.rank as usize).saturating_mul(cols);
             if end.saturating_add(module.a as usize) > bank.len() {
-                return out_of_range("table", part, module.a, bank.len().saturating_sub(end) + 1);
+                return out_of_range(
+                    KERNEL,
+                    "table",
+                    part,
+                    module.a,
+                    bank.len().saturating_sub(end) + 1,
+                );
             }
         }
     }

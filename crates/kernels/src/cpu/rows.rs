@@ -30,6 +30,17 @@ pub(super) fn check_index(
     if (value as usize) < limit {
         return Ok(());
     }
+    out_of_range(kernel, buffer, index, value, limit)
+}
+
+/// A check that has failed: the element `index` of `buffer` is `value`, and `limit` would be too much.
+pub(super) fn out_of_range(
+    kernel: &'static str,
+    buffer: &'static str,
+    index: usize,
+    value: u32,
+    limit: usize,
+) -> Result<(), KernelError> {
     Err(KernelError::OutOfRange {
         kernel,
         buffer,

@@ -1,6 +1,6 @@
 //! Twin of `shaders/sample.wgsl`.
 
-use super::rows::Row;
+use super::rows::{Row, out_of_range};
 use super::token_weight::token_weight;
 use crate::sequence::check_len;
 use crate::{KernelError, Sequence};
@@ -208,17 +208,8 @@ fn check(
 ) -> Result<(), KernelError> {
     let count = params.rows as usize;
     let steps = params.steps as usize;
-    let out_of_range = |buffer, index, value, limit| {
-        Err(KernelError::OutOfRange {
-            kernel: KERNEL,
-            buffer,
-            index,
-            value,
-            limit,
-        })
-    };
     if params.vocab > MAX_VOCAB {
-        return out_of_range("params", 0, params.vocab, MAX_VOCAB as usize + 1);
+        return out_of_range(KERNEL, "params", 0, params.vocab, MAX_VOCAB as usize + 1);
     }
     let of_logits = count.saturating_mul(params.vocab as usize);
     check_len(KERNEL, "logits", logits.len(), of_logits)?;
@@ -232,7 +223,13 @@ fn check(
     check_len(KERNEL, "rows", rows.len().min(count), count)?;
     check_len(KERNEL, "seqs", seqs.len().min(count), count)?;
     match settings.iter().position(|s| s.known > params.vocab) {
-        Some(r) => out_of_range("settings", r, settings[r].known, params.vocab as usize + 1),
+        Some(r) => out_of_range(
+            KERNEL,
+            "settings",
+            r,
+            settings[r].known,
+            params.vocab as usize + 1,
+        ),
         None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CheckpointError, checkpoint_name, step_of_old_name};
-use crate::storage::{DiskStorage, Storage};
+use crate::storage::{DiskStorage, Storage, name_of_temporary};
 
 /// Held while a process trains into a folder. The system releases it when the process ends, however it ends.
 #[derive(Debug)]
@@ -62,9 +62,6 @@ pub fn clean_leftovers(lock: &OutputLock) -> Result<Vec<PathBuf>, CheckpointErro
         let entry = entry.map_err(CheckpointError::io("list", &lock.path))?;
         let (path, name) = (entry.path(), entry.file_name());
         let Some(name) = name.to_str() else { continue };
-        let is_temporary = name
-            .rsplit_once(".tmp-")
-            .is_some_and(|(_, pid)| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
         if let Some(step) = step_of_old_name(name) {
             let in_place = lock.path.join(checkpoint_name(step));
             if !in_place.exists() {
@@ -73,7 +70,7 @@ pub fn clean_leftovers(lock: &OutputLock) -> Result<Vec<PathBuf>, CheckpointErro
                     .map_err(CheckpointError::io("rename", &path))?;
                 continue;
             }
-        } else if !is_temporary {
+        } else if name_of_temporary(name).is_none() {
             continue;
         }
         let result = if path.is_dir() {

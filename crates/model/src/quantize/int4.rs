@@ -18,28 +18,22 @@ const CUTS: [f32; 5] = [0.0, 0.03, 0.06, 0.1, 0.15];
 /// Rounds of codes, then line, from each start.
 const ROUNDS: usize = 2;
 
-/// Values and scales of all groups as they lie in a file.
-pub(super) fn quantize(groups: &[[f32; GROUP]]) -> (Vec<u32>, Vec<u32>) {
-    let mut values = Vec::with_capacity(groups.len() * GROUP / 8);
-    let mut scales = Vec::with_capacity(groups.len());
-    for group in groups {
+/// Values `[4 · groups]` and scales `[groups]` as they lie in a file.
+pub(super) fn quantize(groups: &[[f32; GROUP]], values: &mut [u32], scales: &mut [u32]) {
+    let places = values.as_chunks_mut::<{ GROUP / 8 }>().0.iter_mut();
+    for (group, (words, scale)) in groups.iter().zip(places.zip(scales)) {
         let line = best_line(group);
-        scales.push(line.word());
+        *scale = line.word();
         let codes = line.codes(group).map(|code| code as u8);
         let (low, high) = codes.split_at(GROUP / 2);
         let mut bytes = [0u8; GROUP / 2];
         for (byte, (low, high)) in bytes.iter_mut().zip(low.iter().zip(high)) {
             *byte = low | high << 4;
         }
-        values.extend(
-            bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|four| u32::from_le_bytes(*four)),
-        );
+        for (word, four) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u32::from_le_bytes(*four);
+        }
     }
-    (values, scales)
 }
 
 /// `scale · code + minimum`, as a file can hold it.

@@ -4,6 +4,7 @@
 //! tried.
 
 mod int4;
+mod pieces;
 mod symmetric;
 
 use half::f16;
@@ -57,7 +58,7 @@ pub enum QuantizeError {
 }
 
 impl QuantizedMatrix {
-    /// Rounds `values` `[rows, cols]` to `format`.
+    /// Rounds `values` `[rows, cols]` to `format`, on the threads of the caller's rayon pool: the same words for any number of them.
     pub fn new(values: &[f32], cols: usize, format: WeightFormat) -> Result<Self, QuantizeError> {
         if cols == 0 || !cols.is_multiple_of(GROUP) || !values.len().is_multiple_of(cols) {
             return Err(QuantizeError::Shape {
@@ -66,19 +67,19 @@ impl QuantizedMatrix {
             });
         }
         check_range(values, format)?;
-        let groups = values.as_chunks().0;
+        let groups = values.as_chunks::<GROUP>().0;
         let (values, scales) = match format {
             WeightFormat::F32 => (bytemuck::pod_collect_to_vec(values), Vec::new()),
-            WeightFormat::F16 => {
-                let half = |value: &f32| f16::from_f32(*value).to_bits();
-                let word =
-                    |pair: &[f32; 2]| u32::from(half(&pair[1])) << 16 | u32::from(half(&pair[0]));
-                let words = values.as_chunks().0.iter().map(word).collect();
-                (words, Vec::new())
+            WeightFormat::F16 => pieces::round(format, groups, |groups, values, _| {
+                halves(groups.as_flattened(), values);
+            }),
+            WeightFormat::Int8 => {
+                pieces::round(format, groups, symmetric::quantize::<symmetric::Int8>)
             }
-            WeightFormat::Int8 => symmetric::quantize::<symmetric::Int8>(groups),
-            WeightFormat::Fp8 => symmetric::quantize::<symmetric::E4m3>(groups),
-            WeightFormat::Int4 => int4::quantize(groups),
+            WeightFormat::Fp8 => {
+                pieces::round(format, groups, symmetric::quantize::<symmetric::E4m3>)
+            }
+            WeightFormat::Int4 => pieces::round(format, groups, int4::quantize),
         };
         Ok(Self {
             format,
@@ -112,20 +113,31 @@ impl QuantizedMatrix {
     /// Root of (sum of squared errors / sum of squares) against the `original` that it was made from; 0 where the original is zero.
     pub fn relative_error(&self, original: &[f32]) -> f64 {
         let data = self.data();
-        let mut rounded = [0.0; GROUP];
-        let (mut errors, mut squares) = (0.0f64, 0.0f64);
-        for (group, original) in original.as_chunks::<GROUP>().0.iter().enumerate() {
-            data.dequantize(group * GROUP, &mut rounded);
-            for (&x, &rounded) in original.iter().zip(&rounded) {
-                errors += (f64::from(x) - f64::from(rounded)).powi(2);
-                squares += f64::from(x).powi(2);
+        let [errors, squares] = pieces::add_up(original.as_chunks().0, |first, groups| {
+            let mut rounded = [0.0; GROUP];
+            let [mut errors, mut squares] = [0.0f64; 2];
+            for (group, original) in groups.iter().enumerate() {
+                data.dequantize((first + group) * GROUP, &mut rounded);
+                for (&x, &rounded) in original.iter().zip(&rounded) {
+                    errors += (f64::from(x) - f64::from(rounded)).powi(2);
+                    squares += f64::from(x).powi(2);
+                }
             }
-        }
+            [errors, squares]
+        });
         if squares == 0.0 {
             0.0
         } else {
             (errors / squares).sqrt()
         }
+    }
+}
+
+/// Bits of f16, two to a word.
+fn halves(values: &[f32], words: &mut [u32]) {
+    let half = |value: f32| u32::from(f16::from_f32(value).to_bits());
+    for (word, pair) in words.iter_mut().zip(values.as_chunks::<2>().0) {
+        *word = half(pair[1]) << 16 | half(pair[0]);
     }
 }
 

@@ -79,21 +79,17 @@ const SMALLEST_NORMAL: f32 = 0.015625;
 /// Subnormals are multiples of 2⁻⁹.
 const SUBNORMALS: f32 = 512.0;
 
-/// Values and scales of all groups as they lie in a file.
-pub(super) fn quantize<G: Grid>(groups: &[[f32; GROUP]]) -> (Vec<u32>, Vec<u32>) {
-    let mut values = Vec::with_capacity(groups.len() * GROUP / 4);
-    let mut scales = vec![0u32; groups.len().div_ceil(2)];
-    for (index, group) in groups.iter().enumerate() {
+/// Values `[8 · groups]` and scales `[ceil(groups / 2)]`, zeros before, as they lie in a file.
+pub(super) fn quantize<G: Grid>(groups: &[[f32; GROUP]], values: &mut [u32], scales: &mut [u32]) {
+    let places = values.as_chunks_mut::<{ GROUP / 4 }>().0.iter_mut();
+    for (index, (group, words)) in groups.iter().zip(places).enumerate() {
         let scale = best_scale::<G>(group);
         scales[index / 2] |= u32::from(scale.to_bits()) << (index % 2 * 16);
         let inverse = inverse(scale.to_f32());
-        for four in group.as_chunks::<4>().0 {
-            values.push(u32::from_le_bytes(
-                four.map(|x| G::encode(G::round(x * inverse))),
-            ));
+        for (word, four) in words.iter_mut().zip(group.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(four.map(|x| G::encode(G::round(x * inverse))));
         }
     }
-    (values, scales)
 }
 
 /// The scale with the smallest sum of squared errors of those tried: each target for the largest element, and for each the scale that suits the rounded numbers best.

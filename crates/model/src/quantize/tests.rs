@@ -192,6 +192,34 @@ fn e4m3_is_rounded_to_the_nearest_with_ties_to_even() {
 }
 
 #[test]
+fn pieces_and_threads_change_no_bit() {
+    // 3,009 groups: six pieces of 512, the last one short and odd.
+    let (rows, cols) = (1003, 96);
+    let values: Vec<f32> = (0..rows * cols)
+        .map(|i: usize| (i.wrapping_mul(2_654_435_761) >> 7) as u16 as f32 / 65_536.0 - 0.5)
+        .collect();
+    for format in WeightFormat::ALL {
+        let made = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let matrix = QuantizedMatrix::new(&values, cols, format).unwrap();
+                let error = matrix.relative_error(&values);
+                (matrix, error)
+            })
+        };
+        let (alone, error) = made(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(made(threads), (alone.clone(), error), "{format} {threads}");
+        }
+        let each: Vec<f32> = values
+            .chunks(cols)
+            .flat_map(|row| rounded(row, cols, format))
+            .collect();
+        assert_eq!(dequantized(&alone), each, "{format}");
+    }
+}
+
+#[test]
 fn shapes_are_checked() {
     let new = |elements: usize, cols: usize| {
         QuantizedMatrix::new(&vec![1.0; elements], cols, WeightFormat::Int4)

@@ -8,6 +8,7 @@ use super::cpu::rwkv4::Scratch;
 use super::gpu::{GpuEngine, Slot};
 use crate::adapter::LoadedAdapter;
 use crate::engine::cpu::Work;
+use crate::session::MAX_ROWS;
 use crate::{Model, RuntimeError};
 use ptbr_tokenizer::TokenId;
 use std::ops::Range;
@@ -244,7 +245,7 @@ impl Executor {
     /// Most rows of a step, and most of logits.
     pub(crate) fn max_rows(&self) -> [usize; 2] {
         match self {
-            Self::Cpu(_) => [1 << 16; 2],
+            Self::Cpu(_) => [MAX_ROWS; 2],
             #[cfg(feature = "gpu")]
             Self::Gpu(engine, _) => [engine.max_rows(), engine.max_logits()],
         }

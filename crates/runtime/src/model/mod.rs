@@ -15,6 +15,7 @@ use ptbr_model::{
 };
 use ptbr_tokenizer::{BpeTokenizer, TokenId, Tokenizer};
 use rwkv4::Rwkv4Weights;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 #[cfg(feature = "gpu")]
@@ -53,6 +54,11 @@ impl Model {
     /// Loads a model file that is already in memory (embedded in a program, or downloaded by a page); `label` names it in messages.
     pub fn from_bytes(label: &str, bytes: Vec<u8>) -> Result<Arc<Self>, RuntimeError> {
         Self::from_source(ModelSource::from_bytes(label, bytes)?, None)
+    }
+
+    /// Loads a model file that has no name, or is open already; `label` names it in messages. Matrices are mapped: nobody may write to it while the model lives.
+    pub fn from_file(label: &str, file: &File) -> Result<Arc<Self>, RuntimeError> {
+        Self::from_source(ModelSource::from_file(label, file)?, None)
     }
 
     /// Copies a model out of whatever holds its tensors, a trainer for instance. They must be those of `config`, and finite.
@@ -224,6 +230,11 @@ impl Model {
     /// The instructions that the CPU engine uses on this machine.
     pub fn instruction_set(&self) -> Isa {
         self.isa
+    }
+
+    /// Has the CPU engine use others than the widest: to measure what a smaller machine would do. Before sessions are made, since it takes the only handle (`Arc::get_mut`).
+    pub fn set_instruction_set(&mut self, isa: Isa) {
+        self.isa = isa;
     }
 
     /// Loads an adapter folder in the PEFT layout for this model; its weights stay as they are. Fails when it is damaged, names another model, or has other shapes.

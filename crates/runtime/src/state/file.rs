@@ -6,7 +6,7 @@
 //! | 4 | version, u32: 2 (1 has no adapter and lacks the next but one) |
 //! | 4 + 64 | length of the model id, u32; the id |
 //! | 4 + 0 or 64 | length of the adapter id, u32, 0 for none; the id |
-//! | 8 | tokens read, u64 |
+//! | 8 | tokens read, u64: at most 2^62 |
 //! | 8 | number of values, u64 |
 //! | 4 each | the values, f32 |
 //! | 32 | SHA-256 of all before it |
@@ -24,6 +24,8 @@ const WITHOUT_ADAPTER: u32 = 1;
 /// All but the ids and the values.
 const FIXED: usize = 8 + 4 + 4 + 4 + 8 + 8 + DIGEST;
 const DIGEST: usize = 32;
+/// Tokens that a state may have read: no text is as long, and whoever counts on from here never overflows.
+const MAX_POSITION: u64 = 1 << 62;
 /// Hexadecimal digits of an id.
 const ID: usize = 64;
 
@@ -78,6 +80,12 @@ impl RwkvState {
                 found: short_hex(&readable(fields.model_id)).to_owned(),
                 model: short_hex(model.model_id()).to_owned(),
             });
+        }
+        if fields.position > MAX_POSITION {
+            return Err(damaged(&format!(
+                "it claims to have read {} tokens",
+                fields.position
+            )));
         }
         let spec = model.shared_state_spec();
         if fields.values.len() != spec.len() * 4 {

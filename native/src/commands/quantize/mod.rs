@@ -174,14 +174,20 @@ struct Measured<'a> {
 }
 
 impl<'a> Measured<'a> {
-    fn new(args: &Args, data: &Path, source: &'a ModelSource, ui: &Ui) -> Result<Self> {
+    fn new(args: &'a Args, data: &Path, source: &'a ModelSource, ui: &Ui) -> Result<Self> {
         let model = loading::model(&args.model, args.engine.device, ui)?;
         let tokenizer = model
             .tokenizer()
             .context("the model carries no tokenizer to read --data with")?;
         let tokens = evaluate::read_tokens(data, false, tokenizer, args.max_tokens, ui)?;
         let before = evaluate::measure(&model, &tokens, ui)?;
-        let trial = Trial::new(source, tokens.clone(), before.loss, args.engine.device);
+        let trial = Trial::new(
+            source,
+            loading::folder_of(&args.output),
+            tokens.clone(),
+            before.loss,
+            args.engine.device,
+        );
         Ok(Self {
             tokens,
             before,

@@ -16,15 +16,13 @@ trait Load: Copy {
     /// AVX-512F and AVX2, and the elements under the mask are the row's. Formats other than f32 read all sixteen: their rows are whole groups.
     unsafe fn load(self, row: usize, step: usize, mask: __mmask16) -> __m512;
 
-    /// Where these elements lie; of a row behind the last, somewhere else.
-    fn address(self, row: usize, step: usize) -> *const i8;
-
-    /// Bytes of an element.
-    const BYTES: usize;
+    /// Asks for the weights that one vector will meet some rows after these; nothing where the machine's own prefetching is enough.
+    #[inline(always)]
+    fn ask_ahead(self, _row: usize, _step: usize) {}
 }
 
-/// Bytes between the weights that are multiplied and those that are asked for when one vector is multiplied: memory answers in 100 ns and more, in which a thread should have read 2 KB. The
-/// machine's own prefetching does not follow four rows of 1 or 2 KB each.
+/// Bytes of fp8 between the weights that are multiplied and those that are asked for: memory answers in 100 ns and more, in which a thread should have read 2 KB. f32 and f16, of which there
+/// is less to compute for each byte, are slower with it.
 const BYTES_AHEAD: usize = 12 << 10;
 
 #[derive(Clone, Copy)]
@@ -47,15 +45,6 @@ struct Fp8 {
 }
 
 impl Load for F32 {
-    const BYTES: usize = 4;
-
-    #[inline(always)]
-    fn address(self, row: usize, step: usize) -> *const i8 {
-        self.values
-            .wrapping_add(row * self.cols + step * LANES)
-            .cast()
-    }
-
     #[inline(always)]
     unsafe fn load(self, row: usize, step: usize, mask: __mmask16) -> __m512 {
         // SAFETY: the caller's promise; lanes outside the mask are not read.
@@ -64,15 +53,6 @@ impl Load for F32 {
 }
 
 impl Load for F16 {
-    const BYTES: usize = 2;
-
-    #[inline(always)]
-    fn address(self, row: usize, step: usize) -> *const i8 {
-        self.values
-            .wrapping_add(row * self.cols + step * LANES)
-            .cast()
-    }
-
     #[inline(always)]
     unsafe fn load(self, row: usize, step: usize, _mask: __mmask16) -> __m512 {
         // SAFETY: the caller's promise.
@@ -84,13 +64,16 @@ impl Load for F16 {
 }
 
 impl Load for Fp8 {
-    const BYTES: usize = 1;
-
     #[inline(always)]
-    fn address(self, row: usize, step: usize) -> *const i8 {
-        self.values
-            .wrapping_add(row * self.cols + step * LANES)
-            .cast()
+    fn ask_ahead(self, row: usize, step: usize) {
+        // Once for each line of 64 bytes.
+        if step.is_multiple_of(64 / LANES) {
+            let ahead = row * self.cols + step * LANES + BYTES_AHEAD;
+            // Behind the last row it asks for something else, or for nothing: this is no access.
+            let ahead: *const i8 = self.values.wrapping_add(ahead).cast();
+            // SAFETY: every x86-64 machine has the instruction.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+        }
     }
 
     #[inline(always)]
@@ -238,16 +221,11 @@ unsafe fn sums<const R: usize, const N: usize, L: Load>(
     let mut sums = [[_mm512_setzero_ps(); N]; R];
     let full = cols / LANES;
     let tail: __mmask16 = ((1u32 << (cols % LANES)) - 1) as __mmask16;
-    let rows_ahead = (BYTES_AHEAD / (cols * L::BYTES)).next_multiple_of(4).max(4);
     for step in 0..full + usize::from(tail != 0) {
         let mask = if step < full { !0 } else { tail };
         let mut w = [_mm512_setzero_ps(); R];
-        // Once for each line of 64 bytes.
-        if N == 1 && step.is_multiple_of(64 / (LANES * L::BYTES)) {
-            for row in 0..R {
-                let ahead = weights.address(first + row + rows_ahead, step);
-                _mm_prefetch::<_MM_HINT_T0>(ahead);
-            }
+        if N == 1 {
+            weights.ask_ahead(first, step);
         }
         for (row, w) in w.iter_mut().enumerate() {
             // SAFETY: the lanes under the mask lie in row `row` by the caller's promise; the others are not read.
