@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use ptbr_dataset::MmapDataset;
 use ptbr_runtime::{EvalMetrics, Model, RuntimeError, Session};
-use ptbr_tokenizer::{BpeTokenizer, TokenId, Tokenizer};
+use ptbr_tokenizer::{BpeTokenizer, TokenId};
 
 use crate::Outcome;
 use crate::adapters::AdapterOption;

@@ -183,8 +183,13 @@ fn adapter_folders(args: &Args) -> Result<Vec<PathBuf>> {
 fn named_files(data: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     for given in data {
-        let Some((name, file)) = given.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty()) else {
-            bail!("--data {given}: give what the text is called and where it is, like recipes=recipes.txt");
+        let Some((name, file)) = given
+            .split_once('=')
+            .filter(|(name, file)| !name.is_empty() && !file.is_empty())
+        else {
+            bail!(
+                "--data {given}: give what the text is called and where it is, like recipes=recipes.txt"
+            );
         };
         if files.iter().any(|(known, _)| known == name) {
             bail!("--data calls two texts `{name}`");
@@ -203,15 +208,13 @@ fn texts(
 ) -> Result<Vec<Text>> {
     let split = args.split.split();
     let domains = &args.domains;
-    let only_files =
-        !files.is_empty() && domains.domain.is_empty() && domains.data_root.is_none();
+    let only_files = !files.is_empty() && domains.domain.is_empty() && domains.data_root.is_none();
     let mut texts = Vec::new();
     if !only_files {
         let registry = domains.registry()?;
         let root = domains.data_root()?;
         for domain in domains.chosen(&registry)? {
-            let mut tokens =
-                documents::tokens_of_domain(domain, &root, split, tokenizer, ui)?;
+            let mut tokens = documents::tokens_of_domain(domain, &root, split, tokenizer, ui)?;
             keep_first(&mut tokens, args.max_tokens);
             texts.push(Text {
                 name: domain.name().to_owned(),
@@ -247,7 +250,12 @@ fn result(texts: &[Text], rows: &[Row]) -> Value {
     let best: serde_json::Map<String, Value> = texts
         .iter()
         .enumerate()
-        .map(|(column, text)| (text.name.clone(), json!(rows[table::best(rows, column)].name)))
+        .map(|(column, text)| {
+            (
+                text.name.clone(),
+                json!(rows[table::best(rows, column)].name),
+            )
+        })
         .collect();
     let rows: Vec<Value> = rows
         .iter()

@@ -8,16 +8,26 @@ const BASE: &str = "(model alone)";
 /// The row with the fewest bits per byte in a column; the first of equals.
 pub(super) fn best(rows: &[Row], column: usize) -> usize {
     let bits = |row: usize| rows[row].metrics[column].bits_per_byte;
-    (1..rows.len()).fold(0, |best, row| if bits(row) < bits(best) { row } else { best })
+    (1..rows.len()).fold(
+        0,
+        |best, row| if bits(row) < bits(best) { row } else { best },
+    )
 }
 
 /// Bits per byte, the best of each column with a star; then, for each column, who was best and by how much.
 pub(super) fn lines(texts: &[Text], rows: &[Row]) -> Vec<String> {
     let name = |row: &Row| row.name.clone().unwrap_or_else(|| BASE.to_owned());
-    let first = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
+    let first = rows
+        .iter()
+        .map(|row| name(row).chars().count())
+        .max()
+        .unwrap_or(0);
     let best: Vec<usize> = (0..texts.len()).map(|column| best(rows, column)).collect();
     // 1.2345 and a star.
-    let widths: Vec<usize> = texts.iter().map(|text| text.name.chars().count().max(7)).collect();
+    let widths: Vec<usize> = texts
+        .iter()
+        .map(|text| text.name.chars().count().max(7))
+        .collect();
     let mut lines = Vec::with_capacity(1 + rows.len() + texts.len());
     let mut head = format!("{:first$}", "bits per byte");
     for (text, width) in texts.iter().zip(&widths) {
@@ -41,7 +51,10 @@ pub(super) fn lines(texts: &[Text], rows: &[Row]) -> Vec<String> {
             "no adapter is better than the model alone".to_owned()
         } else {
             let gain = 100.0 * (1.0 - winner.metrics[column].bits_per_byte / alone);
-            format!("best with {}, {gain:.1} % below the model alone", name(winner))
+            format!(
+                "best with {}, {gain:.1} % below the model alone",
+                name(winner)
+            )
         };
         lines.push(format!("{}, {tokens} tokens: {verdict}", text.name));
     }
