@@ -111,16 +111,11 @@ pub fn read_tokens(
     ui: &Ui,
 ) -> Result<Vec<TokenId>> {
     let mut tokens = all_tokens(path, raw, tokenizer, ui)?;
-    keep_first(&mut tokens, max_tokens);
-    Ok(tokens)
-}
-
-/// Leaves the first `max_tokens` to be predicted, and the one that they begin after; 0 leaves all.
-pub fn keep_first(tokens: &mut Vec<TokenId>, max_tokens: u64) {
     if max_tokens > 0 {
         let most = usize::try_from(max_tokens).unwrap_or(usize::MAX);
         tokens.truncate(most.saturating_add(1));
     }
+    Ok(tokens)
 }
 
 fn all_tokens(path: &Path, raw: bool, tokenizer: &BpeTokenizer, ui: &Ui) -> Result<Vec<TokenId>> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::adapters::{adapters_in, find, folder_of, is_adapter, load, name_of};
-use crate::commands::evaluate::{keep_first, read_tokens};
+use crate::commands::evaluate::read_tokens;
 use crate::documents;
 use crate::domains::DomainOptions;
 use crate::loading;
@@ -67,7 +67,7 @@ pub struct Args {
     /// Which part of the domains' texts
     #[arg(long, value_enum, default_value_t = Part::Test)]
     pub split: Part,
-    /// Predict at most this many tokens of each text; 0 predicts all
+    /// Predict at most this many tokens of each text, in pieces from all over it; 0 predicts all
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_tokens: u64,
     #[command(flatten)]
@@ -214,11 +214,10 @@ fn texts(
         let registry = domains.registry()?;
         let root = domains.data_root()?;
         for domain in domains.chosen(&registry)? {
-            let mut tokens = documents::tokens_of_domain(domain, &root, split, tokenizer, ui)?;
-            keep_first(&mut tokens, args.max_tokens);
+            let tokens = documents::tokens_of_domain(domain, &root, split, tokenizer, ui)?;
             texts.push(Text {
                 name: domain.name().to_owned(),
-                tokens,
+                tokens: sample(tokens, args.max_tokens),
             });
         }
     }
@@ -228,13 +227,41 @@ fn texts(
         }
         texts.push(Text {
             name: name.clone(),
-            tokens: read_tokens(file, false, tokenizer, args.max_tokens, ui)?,
+            tokens: sample(read_tokens(file, false, tokenizer, 0, ui)?, args.max_tokens),
         });
     }
     match texts.iter().find(|text| text.tokens.len() < 2) {
         Some(text) => bail!("{} has too little text to measure on", text.name),
         None => Ok(texts),
     }
+}
+
+/// Tokens in a piece of [`sample`]: long enough that what a piece begins without is a small part of it.
+const PIECE: usize = 1024;
+
+/// Of a text of more than `most` tokens to be predicted, as many in pieces at equal distances, the first at its beginning and the last at its end: a long text is rarely of one kind from end
+/// to end. 0 keeps all.
+fn sample(tokens: Vec<TokenId>, most: u64) -> Vec<TokenId> {
+    // The first token is predicted by nothing.
+    let wanted = usize::try_from(most)
+        .unwrap_or(usize::MAX)
+        .saturating_add(1);
+    if most == 0 || tokens.len() <= wanted {
+        return tokens;
+    }
+    let pieces = wanted.div_ceil(PIECE);
+    let gaps = tokens.len() - wanted;
+    // A part of a length; through u128, so that none is too large.
+    let part = |length: usize, number: usize, of: usize| {
+        (length as u128 * number as u128 / of.max(1) as u128) as usize
+    };
+    let mut kept = Vec::with_capacity(wanted);
+    for piece in 0..pieces {
+        let [from, to] = [piece, piece + 1].map(|number| part(wanted, number, pieces));
+        let passed_over = part(gaps, piece, pieces - 1);
+        kept.extend_from_slice(&tokens[passed_over + from..passed_over + to]);
+    }
+    kept
 }
 
 /// What `--json` prints.
@@ -269,4 +296,43 @@ fn result(texts: &[Text], rows: &[Row]) -> Value {
         })
         .collect();
     json!({ "rows": rows, "best": best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_come_from_all_over_and_never_twice() {
+        let text: Vec<TokenId> = (0..60_000).collect();
+        assert_eq!(sample(text.clone(), 0), text);
+        assert_eq!(sample(text.clone(), 59_999), text);
+        assert_eq!(sample(text.clone(), 99), text[..100]);
+        for most in [1_023u64, 1_024, 3_000, 20_000, 59_998] {
+            let kept = sample(text.clone(), most);
+            assert_eq!(kept.len() as u64, most + 1);
+            assert_eq!(kept[0], 0);
+            assert!(kept.is_sorted_by(|a, b| a < b), "{most}");
+            if most > 1_023 {
+                assert_eq!(kept.last(), text.last(), "{most}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_have_a_name_and_a_file() -> Result<()> {
+        let files =
+            |data: &[&str]| named_files(&data.iter().map(|&d| d.to_owned()).collect::<Vec<_>>());
+        let [(name, path)] = &files(&["leis=a=b.txt"])?[..] else {
+            bail!("one text");
+        };
+        assert_eq!(
+            (name.as_str(), path.as_path()),
+            ("leis", "a=b.txt".as_ref())
+        );
+        for wrong in [&["leis.txt"][..], &["=a"], &["a="], &["a=b", "a=c"]] {
+            assert!(files(wrong).is_err(), "{wrong:?}");
+        }
+        Ok(())
+    }
 }
