@@ -8,6 +8,7 @@
 //! | weights in memory or on a GPU | a checkpoint | [`save_checkpoint`] |
 //! | a training output folder | its newest undamaged checkpoint | [`find_checkpoint`] |
 //! | whatever the user calls "the model" | weights, configuration, tokenizer | [`ModelSource::open`] |
+//! | a domain's name | how a model is tuned to it, and on which texts | [`DomainRegistry`] |
 //! | f32 weights | a smaller model file | [`QuantizationPlan`], [`write_model_file_with`] |
 #![deny(missing_docs)]
 
@@ -18,6 +19,7 @@ mod adapter;
 mod arch;
 mod checkpoint;
 mod digest;
+mod domain;
 mod error;
 mod exact_float;
 mod finite;
@@ -26,6 +28,7 @@ mod memory;
 mod model_file;
 mod model_id;
 mod model_writer;
+mod nearest;
 mod plan;
 mod presets;
 mod quantize;
@@ -50,6 +53,10 @@ pub use checkpoint::{
     save_checkpoint, save_checkpoint_with,
 };
 pub use digest::{hex, sha256, short_hex};
+pub use domain::{
+    DataSource, Domain, DomainData, DomainError, DomainFineTuneConfig, DomainRegistry,
+    FineTuneMethod, Split,
+};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_and_minimum};
 pub use memory::{MemoryEstimate, Placement, Precision};
