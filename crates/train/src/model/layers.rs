@@ -87,9 +87,7 @@ impl Projection {
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match (self.weight(), &self.lora) {
             (Weight::Tensor(weight), None) => linear(x, weight),
-            (Weight::Tensor(weight), Some(lora)) => {
-                linear(x.clone(), weight) + lora.forward(x)
-            }
+            (Weight::Tensor(weight), Some(lora)) => linear(x.clone(), weight) + lora.forward(x),
             (Weight::Stored(weight), None) => frozen_linear(x, weight),
             (Weight::Stored(weight), Some(lora)) => {
                 let [a, b] = lora.factors();

@@ -132,12 +132,32 @@ impl Rwkv {
         self.ln_out.forward(x, eps)
     }
 
+    /// The matrix with this official name, without `.weight`: `blocks.3.att.key`, `head`. `None` for any other name.
+    pub fn projection_mut(&mut self, name: &str) -> Option<&mut Projection> {
+        match name {
+            "emb" => return Some(&mut self.emb),
+            "head" => return Some(&mut self.head),
+            _ => {}
+        }
+        let (layer, part) = name.strip_prefix("blocks.")?.split_once('.')?;
+        let block = self.blocks.get_mut(layer.parse::<usize>().ok()?)?;
+        match part {
+            "att.key" => Some(&mut block.att.key),
+            "att.value" => Some(&mut block.att.value),
+            "att.receptance" => Some(&mut block.att.receptance),
+            "att.output" => Some(&mut block.att.output),
+            "ffn.key" => Some(&mut block.ffn.key),
+            "ffn.receptance" => Some(&mut block.ffn.receptance),
+            "ffn.value" => Some(&mut block.ffn.value),
+            _ => None,
+        }
+    }
+
     /// A model without parameters worth the name, to stand where one was moved out.
     pub(crate) fn empty() -> Self {
         let device = Device::flex();
         let vector = || Param::from_tensor(Tensor::zeros([1], &device));
-        let matrix =
-            || Projection::of_tensor(Param::from_tensor(Tensor::zeros([1, 1], &device)));
+        let matrix = || Projection::of_tensor(Param::from_tensor(Tensor::zeros([1, 1], &device)));
         Self {
             emb: matrix(),
             blocks: Vec::new(),

@@ -158,7 +158,11 @@ mod tests {
         for i in 0..m {
             for j in 0..width {
                 let sum = |j: usize| (0..k).map(|l| a[i * width + 2 + l] * b[l * n + j]).sum();
-                let expected: f64 = if (3..3 + n).contains(&j) { sum(j - 3) } else { 7.0 };
+                let expected: f64 = if (3..3 + n).contains(&j) {
+                    sum(j - 3)
+                } else {
+                    7.0
+                };
                 assert!((out[i * width + j] - expected).abs() < 1e-12, "({i}, {j})");
             }
         }

@@ -185,12 +185,7 @@ impl HeadWeights<'_> {
         let rows = Matrix::new(x, n, c);
         match self {
             Self::Dense(weight) => {
-                matmul(
-                    logits,
-                    rows,
-                    Matrix::new(weight, v, c).transposed(),
-                    false,
-                );
+                matmul(logits, rows, Matrix::new(weight, v, c).transposed(), false);
                 Vec::new()
             }
             Self::Frozen(weight, lora) => {

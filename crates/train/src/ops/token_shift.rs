@@ -131,8 +131,7 @@ impl HostOp<3> for TokenShift {
     }
 
     fn backward(&self, context: BackwardContext<'_, 3>) -> [Option<Vec<f32>>; 3] {
-        let ([x, mix, start], [wants_x, wants_mix, wants_start]) =
-            (context.inputs, context.wanted);
+        let ([x, mix, start], [wants_x, wants_mix, wants_start]) = (context.inputs, context.wanted);
         let wanted = [wants_x, wants_mix];
         let [dx, dmix] = self.gradients((x, mix), Some(start), context.grad, wanted);
         let dstart = wants_start.then(|| self.start_gradient(mix, context.grad));
