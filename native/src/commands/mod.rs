@@ -5,6 +5,7 @@ pub mod benchmark;
 pub mod clean_corpus;
 #[cfg(feature = "train")]
 pub mod demo;
+pub mod domains;
 pub mod evaluate;
 pub mod generate;
 pub mod info;
