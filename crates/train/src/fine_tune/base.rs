@@ -50,6 +50,11 @@ impl BaseModel {
         &self.config
     }
 
+    /// The name of the device that it is on.
+    pub fn device_name(&self) -> &str {
+        &self.selected.name
+    }
+
     /// The model without anything trained.
     pub fn model(&self) -> &Rwkv {
         &self.frozen
