@@ -162,7 +162,7 @@ pub fn all_targets() -> DomainFineTuneConfig {
 pub fn state_tuning() -> DomainFineTuneConfig {
     DomainFineTuneConfig {
         method: FineTuneMethod::State,
-        learning_rate: 3e-2,
+        learning_rate: 1e-1,
         ..DomainFineTuneConfig::default()
     }
 }
