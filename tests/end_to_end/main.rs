@@ -8,6 +8,8 @@ mod benchmark;
 #[cfg(feature = "train")]
 mod demo;
 #[cfg(feature = "train")]
+mod finetune;
+#[cfg(feature = "train")]
 mod gpu;
 mod help;
 #[cfg(feature = "train")]
