@@ -15,6 +15,7 @@ const COMMANDS: &[&str] = &[
     "train",
     #[cfg(feature = "train")]
     "resume",
+    "domains",
     "evaluate",
     "quantize",
     "generate",
@@ -41,16 +42,27 @@ fn every_command_explains_itself() {
     }
 }
 
+/// Commands that have commands.
+const GROUPS: [(&str, &[&str]); 2] = [
+    (
+        "adapters",
+        &["list", "inspect", "evaluate", "merge", "export"],
+    ),
+    ("domains", &["list", "export"]),
+];
+
 #[test]
-fn every_command_of_adapters_explains_itself() {
-    for command in ["list", "inspect", "merge", "export"] {
-        let shown = run(Path::new("."), &["adapters", command, "--help"]).done();
-        let example = shown.out.rsplit("Example").next().unwrap_or_default();
-        assert!(
-            example.contains(&format!("ptbr-slm adapters {command} ")),
-            "{command}: the help ends with `{example}`"
-        );
-        assert_snapshot(&format!("help-adapters-{command}"), &shown.out);
+fn every_command_of_a_group_explains_itself() {
+    for (group, commands) in GROUPS {
+        for command in commands {
+            let shown = run(Path::new("."), &[group, command, "--help"]).done();
+            let example = shown.out.rsplit("Example").next().unwrap_or_default();
+            assert!(
+                example.contains(&format!("ptbr-slm {group} {command} ")),
+                "{group} {command}: the help ends with `{example}`"
+            );
+            assert_snapshot(&format!("help-{group}-{command}"), &shown.out);
+        }
     }
 }
 

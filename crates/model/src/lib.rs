@@ -42,8 +42,8 @@ mod tensor_file;
 mod training;
 
 pub use adapter::{
-    Adapter, AdapterConfig, AdapterError, AdapterMatch, AdapterName, LoraModule, read_adapter,
-    write_adapter, write_adapter_as, write_web_rwkv_adapter,
+    Adapter, AdapterConfig, AdapterError, AdapterMatch, AdapterName, LoraModule, MergedWeights,
+    WeightedAdapter, read_adapter, write_adapter, write_adapter_as, write_web_rwkv_adapter,
 };
 pub use arch::ArchConfig;
 pub use checkpoint::{
