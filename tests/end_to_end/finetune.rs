@@ -228,6 +228,10 @@ fn vectors_trained_along_and_all_weights_make_whole_models() {
     assert!(!at.join("vectors/leis/adapter").exists());
     assert!(loss(at, "vectors/leis/model.safetensors", &[]) < before - 0.2);
 
+    let mut rounded = finetune("rounded", &vectors);
+    rounded[2] = "base.int8.safetensors";
+    run(at, &rounded).fails_with(&["weights in int8", "give the f32 model"]);
+
     let whole = [&steps[..], &["--train-base"]].concat();
     run(at, &finetune("whole", &whole)).done();
     assert!(loss(at, "whole/leis", &[]) < before - 0.2);

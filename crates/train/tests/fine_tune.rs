@@ -241,10 +241,13 @@ fn merged_weights_give_the_logits_of_the_adapter_beside_them() {
         // The last step is the best one, or the comparison below would be with another moment.
         assert_eq!(best, Some(12), "{name}");
         assert_eq!(tuned.is_adapter(), !vectors);
-        assert_eq!(tuned.adapter().modules.len(), 2 * 7 + 1);
+        assert_eq!(
+            tuned.adapter().expect("an adapter").modules.len(),
+            2 * 7 + 1
+        );
         assert!(tuned.state_values().is_none());
 
-        let merged = tuned.merged(&base);
+        let merged = tuned.merged(&base).expect("a base in f32");
         let arch = ArchConfig::Rwkv4(base.config().clone());
         let id = model_id(&merged).expect("an id");
         assert_ne!(id, base.source().model_id());
@@ -329,6 +332,7 @@ fn a_trained_state_has_the_values_of_the_models_state() {
     ));
     let tuned = FineTuned::open(&folder.path().join("run"), &base).expect("a result");
     let (channels, layers) = (base.config().d_model, base.config().n_layers);
+    assert!(tuned.adapter().is_none());
     assert_eq!(tuned.num_parameters(), 4 * channels * layers);
     let values = tuned.state_values().expect("a state");
     assert_eq!(values.len(), 5 * channels * layers);

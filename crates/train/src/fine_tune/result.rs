@@ -4,28 +4,27 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use ptbr_model::{
-    Adapter, AdapterConfig, DomainFineTuneConfig, FineTuneCheckpoint, FineTuneMethod, LoraModule,
-    ModelSource, TensorSource, TensorSpec, Verify, checkpoint_name, find_fine_tune_checkpoint,
-    open_fine_tune_checkpoint,
+    Adapter, AdapterConfig, AdapterError, DomainFineTuneConfig, FineTuneCheckpoint, FineTuneMethod,
+    LoraModule, MergedWeights, TensorSource, TensorSpec, Verify, WeightedAdapter, checkpoint_name,
+    find_fine_tune_checkpoint, open_fine_tune_checkpoint,
 };
 
 use super::BaseModel;
-use super::trained::{Trained, kind, trained_specs};
+use super::trained::{LORA_B, Trained, kind, trained_specs};
 use crate::TrainError;
-use crate::model::LayerState;
-use crate::model::parameters::f32_values;
 
 /// The trained parameters of a run, at the lowest validation loss where it was validated and at its last step where it was not.
 #[derive(Debug)]
 pub struct FineTuned {
     tuning: DomainFineTuneConfig,
-    model_id: String,
     step: u64,
     best_eval: Option<f64>,
-    specs: Vec<TensorSpec>,
+    layers: usize,
+    /// Of an adapter: one. Of a state: none.
+    adapters: Vec<WeightedAdapter>,
+    /// Every trained parameter.
     values: BTreeMap<String, Vec<f32>>,
 }
 
@@ -60,12 +59,19 @@ impl FineTuned {
             let elements = checkpoint.trained.tensor(&spec.name)?.to_vec();
             values.insert(spec.name.clone(), elements);
         }
+        let adapters = match tuning.method {
+            FineTuneMethod::State => Vec::new(),
+            FineTuneMethod::Lora => vec![WeightedAdapter {
+                adapter: adapter_of(&tuning, model_id, &specs, &values),
+                weight: 1.0,
+            }],
+        };
         Ok(Self {
             tuning,
-            model_id,
             step: checkpoint.state.step,
             best_eval: checkpoint.state.best_eval,
-            specs,
+            layers: base.config.n_layers,
+            adapters,
             values,
         })
     }
@@ -91,34 +97,9 @@ impl FineTuned {
         self.tuning.method == FineTuneMethod::Lora && !vectors
     }
 
-    /// The low-rank changes as an adapter; without the vectors that were trained along.
-    pub fn adapter(&self) -> Adapter {
-        let mut modules: Vec<LoraModule> = Vec::new();
-        for spec in &self.specs {
-            let Trained::A(target) = kind(&spec.name) else {
-                continue;
-            };
-            let part = |part: &str| self.value(&format!("{target}.lora.{part}")).to_vec();
-            let (a, b) = (part("a"), part("b"));
-            modules.push(LoraModule {
-                target: target.to_owned(),
-                in_features: a.len() / self.tuning.rank,
-                out_features: b.len() / self.tuning.rank,
-                a,
-                b,
-            });
-        }
-        modules.sort_by(|a, b| a.target.cmp(&b.target));
-        Adapter {
-            config: AdapterConfig {
-                rank: self.tuning.rank,
-                alpha: self.tuning.alpha,
-                rank_stabilized: false,
-                base_model: Some(self.model_id.clone()),
-            },
-            model_id: Some(self.model_id.clone()),
-            modules,
-        }
+    /// The low-rank changes; without the vectors that were trained along, and `None` for a state.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapters.first().map(|one| &one.adapter)
     }
 
     /// A trained state's values, layer after layer: the inputs of time mixing and channel mixing, then WKV's aa, bb, pp; `None` for an
@@ -127,9 +108,8 @@ impl FineTuned {
         if self.tuning.method != FineTuneMethod::State {
             return None;
         }
-        let layers = self.specs.len() / LayerState::PARTS.len();
         let mut values = Vec::new();
-        for layer in 0..layers {
+        for layer in 0..self.layers {
             let part = |part: &str| self.value(&format!("blocks.{layer}.state.{part}"));
             values.extend_from_slice(part("att_x"));
             values.extend_from_slice(part("ffn_x"));
@@ -140,13 +120,14 @@ impl FineTuned {
         Some(values)
     }
 
-    /// The base's tensors in f32 with the trained parameters in them: `W + scale · B·A` and the trained vectors.
-    pub fn merged<'a>(&'a self, base: &'a BaseModel) -> MergedModel<'a> {
-        MergedModel {
-            tuned: self,
-            source: &base.source,
-            specs: base.config.tensor_specs(),
-        }
+    /// The base's tensors with the trained parameters in them: `W + scale · B·A` and the trained vectors.
+    ///
+    /// Fails when the base is rounded: merging would round it again.
+    pub fn merged<'a>(&'a self, base: &'a BaseModel) -> Result<MergedModel<'a>, AdapterError> {
+        Ok(MergedModel {
+            matrices: MergedWeights::new(&base.source, &self.adapters)?,
+            vectors: &self.values,
+        })
     }
 
     fn value(&self, name: &str) -> &[f32] {
@@ -154,17 +135,52 @@ impl FineTuned {
     }
 }
 
+fn adapter_of(
+    tuning: &DomainFineTuneConfig,
+    model_id: String,
+    specs: &[TensorSpec],
+    values: &BTreeMap<String, Vec<f32>>,
+) -> Adapter {
+    let factor = |name: &str| values.get(name).cloned().unwrap_or_default();
+    let mut modules: Vec<LoraModule> = specs
+        .iter()
+        .filter_map(|spec| {
+            let Trained::A(target) = kind(&spec.name) else {
+                return None;
+            };
+            let (a, b) = (factor(&spec.name), factor(&format!("{target}{LORA_B}")));
+            Some(LoraModule {
+                target: target.to_owned(),
+                in_features: a.len() / tuning.rank,
+                out_features: b.len() / tuning.rank,
+                a,
+                b,
+            })
+        })
+        .collect();
+    modules.sort_by(|a, b| a.target.cmp(&b.target));
+    Adapter {
+        config: AdapterConfig {
+            rank: tuning.rank,
+            alpha: tuning.alpha,
+            rank_stabilized: false,
+            base_model: Some(model_id.clone()),
+        },
+        model_id: Some(model_id),
+        modules,
+    }
+}
+
 /// See [`FineTuned::merged`].
 #[derive(Debug)]
 pub struct MergedModel<'a> {
-    tuned: &'a FineTuned,
-    source: &'a Arc<ModelSource>,
-    specs: Vec<TensorSpec>,
+    matrices: MergedWeights<'a>,
+    vectors: &'a BTreeMap<String, Vec<f32>>,
 }
 
 impl TensorSource for MergedModel<'_> {
     fn specs(&self) -> Vec<TensorSpec> {
-        self.specs.clone()
+        self.matrices.specs()
     }
 
     fn write_f32(
@@ -172,38 +188,9 @@ impl TensorSource for MergedModel<'_> {
         name: &str,
         sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
     ) -> io::Result<()> {
-        if let Some(vector) = self.tuned.values.get(name) {
-            return sink(vector);
-        }
-        let spec = self.specs.iter().find(|spec| spec.name == name);
-        let spec = spec.ok_or(io::ErrorKind::NotFound)?;
-        let mut weights = f32_values(self.source, spec).map_err(io::Error::other)?;
-        let target = name.strip_suffix(".weight").unwrap_or(name);
-        let factor = |part: &str| self.tuned.values.get(&format!("{target}.lora.{part}"));
-        if let (Some(a), Some(b)) = (factor("a"), factor("b")) {
-            add_product(&mut weights, a, b, &self.tuned.tuning);
-        }
-        sink(&weights)
-    }
-}
-
-/// Adds scale · B·A to W, each row summed in f64 and rounded once.
-fn add_product(weights: &mut [f32], a: &[f32], b: &[f32], tuning: &DomainFineTuneConfig) {
-    let (rank, scale) = (tuning.rank, f64::from(tuning.scale() as f32));
-    let inputs = a.len() / rank;
-    let mut sums = vec![0.0f64; inputs];
-    for (row, b) in weights.chunks_exact_mut(inputs).zip(b.chunks_exact(rank)) {
-        for (sum, &weight) in sums.iter_mut().zip(row.iter()) {
-            *sum = f64::from(weight);
-        }
-        for (&b, a) in b.iter().zip(a.chunks_exact(inputs)) {
-            let factor = scale * f64::from(b);
-            for (sum, &a) in sums.iter_mut().zip(a) {
-                *sum += factor * f64::from(a);
-            }
-        }
-        for (weight, &sum) in row.iter_mut().zip(&sums) {
-            *weight = sum as f32;
+        match self.vectors.get(name) {
+            Some(vector) => sink(vector),
+            None => self.matrices.write_f32(name, sink),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{LayerState, LoraAdapter, Rwkv, initial_a};
 
 /// What stands behind a matrix's name in the names of its factors.
 const LORA_A: &str = ".lora.a";
-const LORA_B: &str = ".lora.b";
+pub(super) const LORA_B: &str = ".lora.b";
 /// What stands between a layer and the name of a vector of its trained state.
 const STATE: &str = "state.";
 

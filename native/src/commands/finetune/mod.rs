@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use ptbr_model::{
     AdapterName, ArchConfig, CheckpointError, Domain, DomainFineTuneConfig, DomainRegistry,
-    TrainState, Verify, find_checkpoint, find_fine_tune_checkpoint,
+    FineTuneMethod, QuantizationPlan, TrainState, Verify, WeightFormat, find_checkpoint,
+    find_fine_tune_checkpoint,
 };
 use ptbr_tokenizer::BpeTokenizer;
 use ptbr_train::fine_tune::BaseModel;
@@ -111,6 +112,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let arch = ArchConfig::Rwkv4(base.config().clone());
     for task in &tasks {
         task.tuning.target_matrices(&arch)?;
+        refuse_merging_into_rounded(args, task, &base)?;
         refuse_old_run(args, task)?;
     }
     let Some(tokenizer) = base.source().tokenizer_json() else {
@@ -210,6 +212,21 @@ fn refuse_old_run(args: &Args, task: &Task<'_>) -> Result<()> {
         bail!(
             "{} already holds a fine-tuning run; go on with it by --resume, or give --output another folder",
             folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Refuses what can only end in a merged model where the base is rounded: merging would round it again.
+fn refuse_merging_into_rounded(args: &Args, task: &Task<'_>, base: &BaseModel) -> Result<()> {
+    let format = base.source().plan().format();
+    let tuning = &task.tuning;
+    let lora = tuning.method == FineTuneMethod::Lora && tuning.freeze_base;
+    let merges = args.merge || tuning.train_time || tuning.train_norms;
+    if lora && merges && base.source().plan() != &QuantizationPlan::uniform(WeightFormat::F32) {
+        bail!(
+            "--merge, --train-time and --train-norms make a whole model, and {} holds weights in {format}, which would be rounded twice; give the f32 model that it was made from",
+            args.model.display()
         );
     }
     Ok(())

@@ -56,13 +56,13 @@ pub fn write(
         written.state = Some(path);
         return Ok(written);
     }
-    if tuned.is_adapter() {
+    let adapter = tuned.adapter().filter(|_| tuned.is_adapter());
+    if let Some(adapter) = adapter {
         let path = folder.join("adapter");
-        let adapter = tuned.adapter();
-        write_adapter(&path, &adapter)?;
+        write_adapter(&path, adapter)?;
         written.adapter = Some(path);
         if let Some(installed) = install {
-            write_adapter(installed, &adapter)?;
+            write_adapter(installed, adapter)?;
             ui.line(format!("installed as {}", installed.display()))?;
             written.adapter = Some(installed.to_owned());
         }
@@ -71,9 +71,9 @@ pub fn write(
             "the vectors that were trained along have no place in an adapter folder: the result is a whole model",
         )?;
     }
-    if merge || !tuned.is_adapter() {
+    if merge || adapter.is_none() {
         let path = folder.join("model.safetensors");
-        let merged = tuned.merged(base);
+        let merged = tuned.merged(base)?;
         let id = model_id(&merged).context("cannot merge the weights")?;
         let tokenizer = base.source().tokenizer_json().map(str::to_owned);
         let config = ArchConfig::Rwkv4(base.config().clone());
