@@ -252,7 +252,8 @@ pub fn resume(
 
 /// Runs until the end or Ctrl-C.
 fn finish(trainer: Trainer, console: &mut Console, output: &Path) -> Result<TrainingResult> {
-    run_to_its_end(trainer, console, output, &*interrupt::stop_on_ctrl_c()?)
+    let stop = interrupt::stop_on_ctrl_c()?;
+    run_to_its_end(trainer, console, output, &stop)
 }
 
 /// Runs until the end or until `stop` is set, and takes the bar away whatever happens.

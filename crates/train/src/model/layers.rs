@@ -42,7 +42,7 @@ pub struct Projection {
 
 /// Where the elements of a projection are.
 enum Weight<'a> {
-    Tensor(Tensor<2>),
+    Tensor(&'a Param<Tensor<2>>),
     Stored(&'a StoredMatrix),
 }
 
@@ -68,7 +68,7 @@ impl Projection {
     /// `[out, in]`.
     pub fn dims(&self) -> [usize; 2] {
         match self.weight() {
-            Weight::Tensor(weight) => weight.dims(),
+            Weight::Tensor(weight) => weight.val().dims(),
             Weight::Stored(weight) => weight.dims(),
         }
     }
@@ -86,8 +86,10 @@ impl Projection {
     /// x `[N, in]` → `[N, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match (self.weight(), &self.lora) {
-            (Weight::Tensor(weight), None) => linear(x, weight),
-            (Weight::Tensor(weight), Some(lora)) => linear(x.clone(), weight) + lora.forward(x),
+            (Weight::Tensor(weight), None) => linear(x, weight.val()),
+            (Weight::Tensor(weight), Some(lora)) => {
+                linear(x.clone(), weight.val()) + lora.forward(x)
+            }
             (Weight::Stored(weight), None) => frozen_linear(x, weight),
             (Weight::Stored(weight), Some(lora)) => {
                 let [a, b] = lora.factors();
@@ -100,7 +102,7 @@ impl Projection {
     pub fn loss(&self, x: Tensor<2>, targets: &Arc<Vec<u16>>, l2_wrap: f32) -> HeadOutput {
         let lora = self.lora.as_ref();
         match (self.weight(), lora) {
-            (Weight::Tensor(weight), None) => head_loss(x, weight, targets, l2_wrap),
+            (Weight::Tensor(weight), None) => head_loss(x, weight.val(), targets, l2_wrap),
             (Weight::Stored(weight), lora) => {
                 let lora = lora.map(|lora| {
                     let [a, b] = lora.factors();
@@ -115,14 +117,14 @@ impl Projection {
     /// The rows that `tokens` name, this being the embedding: `[N, in]`.
     pub fn rows(&self, tokens: &Arc<Vec<u16>>, device: &Device) -> Tensor<2> {
         match self.weight() {
-            Weight::Tensor(weight) => embedding(weight, tokens),
+            Weight::Tensor(weight) => embedding(weight.val(), tokens),
             Weight::Stored(weight) => stored_rows(weight, tokens, device),
         }
     }
 
     fn weight(&self) -> Weight<'_> {
         match (&self.weight, &self.stored) {
-            (Some(weight), _) => Weight::Tensor(weight.val()),
+            (Some(weight), _) => Weight::Tensor(weight),
             (None, Some(stored)) => Weight::Stored(stored),
             (None, None) => unreachable!("both constructors give it a matrix"),
         }
