@@ -9,7 +9,7 @@ use crate::commands::{
     quantize, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
-use crate::commands::{demo, resume, test_gpu, train};
+use crate::commands::{demo, finetune, resume, test_gpu, train};
 
 /// Train and run small RWKV language models of Brazilian Portuguese.
 ///
@@ -50,6 +50,8 @@ pub enum Command {
     Train(train::Args),
     #[cfg(feature = "train")]
     Resume(resume::Args),
+    #[cfg(feature = "train")]
+    Finetune(finetune::Args),
     Domains(domains::Args),
     Evaluate(evaluate::Args),
     Quantize(quantize::Args),
@@ -80,6 +82,8 @@ impl Command {
             Self::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
             Self::Resume(args) => resume::run(&args),
+            #[cfg(feature = "train")]
+            Self::Finetune(args) => finetune::run(&args),
             Self::Domains(args) => domains::run(&args),
             Self::Evaluate(args) => evaluate::run(&args),
             Self::Quantize(args) => quantize::run(&args),

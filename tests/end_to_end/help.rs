@@ -19,6 +19,8 @@ const COMMANDS: &[&str] = &[
     "train",
     #[cfg(feature = "train")]
     "resume",
+    #[cfg(feature = "train")]
+    "finetune",
     "domains",
     "evaluate",
     "quantize",

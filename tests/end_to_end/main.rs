@@ -9,6 +9,8 @@ mod benchmark;
 mod demo;
 mod domains;
 #[cfg(feature = "train")]
+mod finetune;
+#[cfg(feature = "train")]
 mod gpu;
 mod help;
 #[cfg(feature = "train")]

@@ -118,15 +118,19 @@ pub fn read_tokens(
     Ok(tokens)
 }
 
+/// Whether a path names text rather than a token file: a folder, .txt or .jsonl.
+pub fn is_text(path: &Path) -> bool {
+    path.is_dir()
+        || path
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("txt") || end.eq_ignore_ascii_case("jsonl"))
+}
+
 fn all_tokens(path: &Path, raw: bool, tokenizer: &BpeTokenizer, ui: &Ui) -> Result<Vec<TokenId>> {
     if raw {
         return Ok(MmapDataset::open_raw(path)?.tokens().to_vec());
     }
-    let is_text = path.is_dir()
-        || path.extension().is_some_and(|end| {
-            end.eq_ignore_ascii_case("txt") || end.eq_ignore_ascii_case("jsonl")
-        });
-    if !is_text {
+    if !is_text(path) {
         let data = MmapDataset::open(path)?;
         data.check_tokenizer(&tokenizer.sha256())?;
         return Ok(data.tokens().to_vec());

@@ -7,6 +7,8 @@ pub mod clean_corpus;
 pub mod demo;
 pub mod domains;
 pub mod evaluate;
+#[cfg(feature = "train")]
+pub mod finetune;
 pub mod generate;
 pub mod info;
 pub mod logits;
