@@ -38,7 +38,7 @@ mod testing;
 pub use adapter::LoadedAdapter;
 pub use batch::{Batch, DEFAULT_MAX_ROWS, SessionId};
 #[cfg(feature = "gpu")]
-pub use engine::gpu::{AdapterChoice, GpuError};
+pub use engine::gpu::{AdapterChoice, GpuError, GpuSettings};
 pub use error::RuntimeError;
 pub use evaluate::{EvalMetrics, evaluate, evaluate_session};
 pub use generate::{GenerateOptions, Generation, StopReason, generate, generate_async};

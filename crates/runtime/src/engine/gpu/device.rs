@@ -16,10 +16,32 @@ pub enum AdapterChoice {
     Any,
 }
 
+/// How to use a GPU, for [`Model::use_gpu_with`](crate::Model::use_gpu_with).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GpuSettings {
+    /// Which adapter to take.
+    pub adapter: AdapterChoice,
+    /// Multiply int8 and int4 weights as integers with inputs that are rounded to eight bits, as the CPU engine does, where the shader language has packed dot products. Logits are then
+    /// nearer to those of the CPU, and depend in the fourth digit on how a text is cut into chunks. Off unless asked for: whether it is faster depends on the GPU (`gpu_speed`, an example of this
+    /// crate, measures both).
+    pub integer_dots: bool,
+}
+
+impl GpuSettings {
+    /// This adapter, with what needs no choice.
+    pub fn new(adapter: AdapterChoice) -> Self {
+        Self {
+            adapter,
+            integer_dots: false,
+        }
+    }
+}
+
 /// How to open the engine.
 #[derive(Clone, Copy)]
 pub(crate) struct GpuOptions {
-    pub choice: AdapterChoice,
+    pub settings: GpuSettings,
     /// Sums within subgroups where the adapter has them.
     pub subgroups: bool,
     /// Most bytes of a binding.
@@ -30,9 +52,9 @@ pub(crate) struct GpuOptions {
 
 impl GpuOptions {
     /// As users want it.
-    pub(crate) fn new(choice: AdapterChoice) -> Self {
+    pub(crate) fn new(settings: GpuSettings) -> Self {
         Self {
-            choice,
+            settings,
             subgroups: true,
             max_binding: MAX_BINDING,
             edit: None,
@@ -47,6 +69,8 @@ pub(crate) struct Device {
     pub name: String,
     /// Sums within subgroups may be used.
     pub subgroups: Option<u32>,
+    /// Products of integers are to be used for weights that are integers.
+    pub integer_dots: bool,
     /// Most bytes of a binding.
     pub max_binding: u64,
     /// Made so far: a second model on this device compiles nothing again.
@@ -58,9 +82,13 @@ impl Device {
     /// Opens the adapter that `options` ask for, with WebGPU's default limits: what every implementation grants.
     pub(crate) async fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-        let adapter = find(&instance, options.choice).await?;
+        let adapter = find(&instance, options.settings.adapter).await?;
         let info = adapter.get_info();
         let name = info.name.clone();
+        let integer_dots = options.settings.integer_dots
+            && instance
+                .wgsl_language_features()
+                .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct);
         let subgroups = options.subgroups && adapter.features().contains(wgpu::Features::SUBGROUP);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ptbr-slm"),
@@ -101,6 +129,7 @@ impl Device {
             queue,
             name,
             subgroups: subgroups.then_some(info.subgroup_max_size.max(4)),
+            integer_dots,
             max_binding: options.max_binding,
             pipelines: Mutex::new(Pipelines::new(options.edit)),
             failure,

@@ -221,7 +221,7 @@ impl GpuEngine {
         plan.prepare(&self.device, step);
         self.write_layout(layout);
         let mut encoder = self.encoder("step");
-        plan.record(&self.device, &mut encoder, step);
+        plan.record(&mut encoder, step);
         let bytes = (layout.chosen.len() * self.sizes.vocab * 4) as u64;
         let staging = (bytes > 0).then(|| {
             let staging = self.staging.take(&self.device, bytes);

@@ -2,7 +2,7 @@
 
 mod sharing;
 
-use super::{AdapterChoice, GpuError, GpuOptions, block_on};
+use super::{AdapterChoice, GpuError, GpuOptions, GpuSettings, block_on};
 use crate::testing::Numbers;
 use crate::{Batch, LoadedAdapter, Model, RuntimeError, Session};
 use ptbr_model::{
@@ -11,7 +11,10 @@ use ptbr_model::{
 use std::sync::Arc;
 
 const OPTIONS: GpuOptions = GpuOptions {
-    choice: AdapterChoice::Any,
+    settings: GpuSettings {
+        adapter: AdapterChoice::Any,
+        integer_dots: false,
+    },
     subgroups: true,
     max_binding: 128 << 20,
     edit: None,

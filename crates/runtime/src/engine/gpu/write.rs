@@ -190,7 +190,7 @@ impl GpuEngine {
         queue.write_buffer(&sampling.random, 0, bytemuck::cast_slice(draws.random));
         queue.write_buffer(&sampling.drawn, 0, bytemuck::bytes_of(&0u32));
         for _ in 0..steps {
-            plan.record(&self.device, &mut encoder, step);
+            plan.record(&mut encoder, step);
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: Some("sample"),
                 timestamp_writes: None,
