@@ -4,7 +4,7 @@
 // products for 16 numbers read. Weights are read packed, sixteen bytes of a row at a time, and unpacked in registers; neighbours read the same inputs and rows, so caches
 // stand for workgroup memory and there is no barrier. Every sum goes over the columns in order: a row of input gives the same bits wherever in the batch it stands.
 //
-// DOTS: products of integers, for weights that are integers; the workgroup rounds 64 columns of its 32 inputs to bytes at a time (TOKENS = 32), which all of it then reads.
+// DOTS: products of integers, for weights that are integers; the workgroup rounds 128 columns of its 32 inputs to bytes at a time (TOKENS = 32), which all of it then reads.
 
 #import weights
 #import project
@@ -49,15 +49,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     var sums: array<array<f32, 8>, 8>;
 #ifdef DOTS
-    // The group that this invocation rounds, and the inputs that it multiplies.
-    let own_x = input_at(min(group.y * 32u + thread / CHUNK_GROUPS, last_row), part) + thread % CHUNK_GROUPS * 8u;
-    let own_inputs = (thread >> 4u) * 8u;
-    for (var chunk = 0u; chunk < units; chunk += CHUNK_UNITS) {
-        if chunk * UNIT + thread % CHUNK_GROUPS * 32u < params[2] {
-            round_group(thread, own_x + chunk * X4);
-        }
+    for (var chunk = 0u; chunk < units; chunk += CHUNK) {
+        let chunk_end = min(units, chunk + CHUNK);
+        round_chunk(group.y * 32u, part, chunk, chunk_end, thread);
         workgroupBarrier();
-        for (var unit = chunk; unit < min(units, chunk + CHUNK_UNITS); unit++) {
+        for (var unit = chunk; unit < chunk_end; unit++) {
             var w: array<vec4<u32>, 8>;
             var scale: array<vec2<f32>, 8>;
             for (var r = 0u; r < 8u; r++) {
@@ -65,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 scale[r] = unit_scale(w_at[r] + unit);
             }
             for (var t = 0u; t < 8u; t++) {
-                let x = bytes_at(group_at(own_inputs + t, (unit - chunk) / GROUP_UNITS), unit);
+                let x = bytes_at((thread >> 4u) * 8u + t, unit - chunk);
                 for (var r = 0u; r < 8u; r++) {
                     sums[r][t] += unit_product(w[r], scale[r], x);
                 }

@@ -4,8 +4,8 @@
 // strides over their units: a subgroup with SUBGROUPS, sixteen invocations without. params[12]: weight rows of a workgroup, a multiple of 4·ROWS
 // without SUBGROUPS, which in a browser also needs `enable subgroups;` in front (naga refuses the line). Sums are taken in one order that depends on the size of the team alone.
 //
-// DOTS: products of integers, for weights that are integers; the workgroup rounds its inputs to bytes first. The rows of a block then belong to one part: a block is 32 rows, which parts
-// are multiples of.
+// DOTS: products of integers, for weights that are integers; the workgroup rounds its inputs to bytes first. Its four teams take 32 rows at a time, which have the same inputs: parts begin at
+// multiples of 32.
 
 #import weights
 #import project
@@ -48,14 +48,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var sums: array<array<f32, ROWS>, TOKENS>;
 #ifdef DOTS
         let part = part_of(min(block, last) + params[11]);
-        for (var chunk = 0u; chunk < units; chunk += CHUNK_UNITS) {
-            let token = thread / CHUNK_GROUPS;
-            let column = chunk * UNIT + thread % CHUNK_GROUPS * 32u;
-            if column < cols {
-                round_group(thread, input_at(min(first_row + token, params[0] - 1u), part) + column / 4u);
+        for (var chunk = 0u; chunk < units; chunk += CHUNK) {
+            let chunk_end = min(units, chunk + CHUNK);
+            // What was rounded for the block before will do where it is all of the same part's input.
+            if block == group.x * params[12] || units > CHUNK || part != part_of(block - 1u + params[11]) {
+                workgroupBarrier();
+                round_chunk(first_row, part, chunk, chunk_end, thread);
+                workgroupBarrier();
             }
-            workgroupBarrier();
-            for (var unit = chunk + lane; unit < min(units, chunk + CHUNK_UNITS); unit += lanes) {
+            for (var unit = chunk + lane; unit < chunk_end; unit += lanes) {
                 var w: array<vec4<u32>, ROWS>;
                 var scale: array<vec2<f32>, ROWS>;
                 for (var r = 0u; r < ROWS; r++) {
@@ -64,13 +65,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     scale[r] = unit_scale(at);
                 }
                 for (var t = 0u; t < TOKENS; t++) {
-                    let x = bytes_at(group_at(t, (unit - chunk) / GROUP_UNITS), unit);
+                    let x = bytes_at(t, unit - chunk);
                     for (var r = 0u; r < ROWS; r++) {
                         sums[t][r] += unit_product(w[r], scale[r], x);
                     }
                 }
             }
-            workgroupBarrier();
         }
 #else
         let part = part_of(min(o, last) + params[11]);

@@ -1,23 +1,19 @@
 // Inputs of a product as bytes in workgroup memory, for products of integers: 32 elements x share a scale, s = max|x| / 127, q = round(x / s), halves to even. The rule is
 // that of the CPU engine. Twin: crates/kernels/src/cpu/activations.rs. Needs the language feature packed_4x8_integer_dot_product.
 //
-// A chunk is 64 groups, one for each invocation of a workgroup: 64 / TOKENS of each of TOKENS rows of input.
+// A workgroup of 64 holds a chunk of TOKENS rows of its input at a time: GROUPS groups in all, the same columns of each.
 
-// Units of weights (shared/weights.wgsl) in a group of 32.
+const GROUPS: u32 = 128u;
+// Of one row.
+const ROW_GROUPS: u32 = GROUPS / TOKENS;
+// Units of weights (shared/weights.wgsl) in a group, and in a chunk.
 const GROUP_UNITS: u32 = 32u / UNIT;
-// Groups of one row of input in a chunk.
-const CHUNK_GROUPS: u32 = 64u / TOKENS;
-const CHUNK_UNITS: u32 = CHUNK_GROUPS * GROUP_UNITS;
+const CHUNK: u32 = ROW_GROUPS * GROUP_UNITS;
 // Bits of 127 · 2^-126: below, the scale would not be a normal number, and is 0.
 const SMALLEST: u32 = 0x03fe0000u;
 
-var<workgroup> x_bytes: array<vec4<u32>, 128>; // [64 groups, 2]
-var<workgroup> x_scale: array<vec2<f32>, 64>; // s, and s · Σ q, what a minimum of int4 weights is multiplied with
-
-// The place of a group of a chunk.
-fn group_at(token: u32, group: u32) -> u32 {
-    return token * CHUNK_GROUPS + group;
-}
+var<workgroup> x_bytes: array<vec4<u32>, 2u * GROUPS>; // [TOKENS, ROW_GROUPS, 2]
+var<workgroup> x_scale: array<vec2<f32>, GROUPS>; // [TOKENS, ROW_GROUPS]: s, and s · Σ q, what a minimum of int4 weights is multiplied with
 
 // Rounds the 32 elements from the vec4 number `at` of the input on to the group in `place`. An input that is not finite gives a scale that is not.
 fn round_group(place: u32, at: u32) {
@@ -43,6 +39,17 @@ fn round_group(place: u32, at: u32) {
     x_scale[place] = vec2<f32>(scale, scale * f32(sum));
 }
 
+// Rounds the chunk of units `chunk` to `end` of TOKENS rows of part `part`, from `first_row` on; rows behind the last repeat it. A barrier must come before and after it.
+fn round_chunk(first_row: u32, part: u32, chunk: u32, end: u32, thread: u32) {
+    let groups = (end - chunk) / GROUP_UNITS;
+    for (var i = thread; i < TOKENS * groups; i += 64u) {
+        let token = i / groups;
+        let group = i % groups;
+        let at = input_at(min(first_row + token, params[0] - 1u), part) + chunk * X4 + group * 8u;
+        round_group(token * ROW_GROUPS + group, at);
+    }
+}
+
 fn dot16(w: vec4<u32>, x: vec4<u32>) -> i32 {
     return dot4I8Packed(w.x, x.x) + dot4I8Packed(w.y, x.y) + dot4I8Packed(w.z, x.z) + dot4I8Packed(w.w, x.w);
 }
@@ -54,8 +61,9 @@ struct Bytes {
     scale: vec2<f32>,
 }
 
-// The bytes of the group in `place`; int8: of the half that belongs to the unit with this number.
-fn bytes_at(place: u32, unit: u32) -> Bytes {
+// What the unit number `unit` of a chunk is multiplied with in row `token`.
+fn bytes_at(token: u32, unit: u32) -> Bytes {
+    let place = token * ROW_GROUPS + unit / GROUP_UNITS;
 #ifdef WEIGHTS_INT4
     return Bytes(x_bytes[place * 2u], x_bytes[place * 2u + 1u], x_scale[place]);
 #else

@@ -22,9 +22,10 @@ const ALLOWED_DOTS: f32 = 5e-3;
 
 /// What `format` is allowed on this device.
 fn allowed(device: &Device, format: WeightFormat) -> f32 {
-    match Sums::of(device, format) {
-        Sums::Dots => ALLOWED_DOTS,
-        Sums::Teams | Sums::Subgroups(_) => ALLOWED,
+    if Sums::of(device, format) == Sums::Dots {
+        ALLOWED_DOTS
+    } else {
+        ALLOWED
     }
 }
 
@@ -55,8 +56,8 @@ pub(super) async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Resu
             message: format!("the model of the known question: {error}"),
         },
     };
-    let has_dots = Sums::of(device, format) == Sums::Dots;
-    let (exact, stored) = model(format, has_dots).map_err(broken)?;
+    let rounds_inputs = Sums::of(device, format) == Sums::Dots;
+    let (exact, stored) = model(format, rounds_inputs).map_err(broken)?;
     let (weights, layers) = stored.parts();
     stored.set_engine(GpuEngine::new(Arc::clone(device), weights, layers).await?);
     let found = answers(&stored).await.map_err(broken)?;

@@ -152,18 +152,19 @@ impl Shape {
             Sums::Subgroups(_) => "_subgroups",
             Sums::Dots => "_dots",
         };
-        match (self, sums) {
-            (Self::One, _) => kernel("matvec", &format!("{format}_t1{suffix}")),
-            (Self::Few, _) => kernel("matvec", &format!("{format}_t4{suffix}")),
-            (Self::Many, Sums::Dots) => kernel("matmul", &format!("{format}{suffix}")),
-            (Self::Many, _) => kernel("matmul", format.name()),
-        }
+        let inputs = match (self, sums) {
+            (Self::One, _) => 1,
+            (Self::Few, _) => 4,
+            (Self::Many, Sums::Dots) => return kernel("matmul", &format!("{format}_dots")),
+            (Self::Many, _) => return kernel("matmul", format.name()),
+        };
+        kernel("matvec", &format!("{format}_t{inputs}{suffix}"))
     }
 
     /// Weight rows of a workgroup and inputs of a workgroup.
     pub(super) fn tile(self, sums: Sums) -> (u32, u32) {
         let rows = match sums {
-            // Four teams of sixteen take four rows each, or eight.
+            // Four teams of sixteen invocations take four rows each, or eight.
             Sums::Teams => 16,
             Sums::Dots => 32,
             // A subgroup takes four, and a workgroup of 64 has as many as fit.
@@ -184,7 +185,7 @@ pub(super) enum Sums {
     Teams,
     /// Within subgroups of up to this many invocations.
     Subgroups(u32),
-    /// As [`Sums::Teams`], of products of integers: inputs are rounded to bytes, as the CPU engine does.
+    /// By teams, of products of integers: inputs are rounded to bytes, as the CPU engine does.
     Dots,
 }
 
