@@ -36,7 +36,7 @@ mod state;
 mod testing;
 
 pub use adapter::LoadedAdapter;
-pub use batch::{Batch, DEFAULT_MAX_ROWS, SessionId};
+pub use batch::{Batch, DEFAULT_MAX_ROWS, Draw, SessionId};
 #[cfg(feature = "gpu")]
 pub use engine::gpu::{AdapterChoice, GpuError, GpuSettings};
 pub use error::RuntimeError;

@@ -2,6 +2,7 @@
 
 use super::GpuError;
 use super::pipelines::{Pipelines, ShaderEdit};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// No binding is larger: WebGPU's default limit.
@@ -62,7 +63,7 @@ impl GpuOptions {
     }
 }
 
-/// An open device. What it is not asked about (a lost device, an error outside every scope) is kept until [`Device::check`].
+/// An open device. What it is not asked about (its loss, an error outside every scope) is kept until [`Device::check`]; errors of a session's work reach that session alone ([`Device::watch`]).
 pub(crate) struct Device {
     pub raw: wgpu::Device,
     pub queue: wgpu::Queue,
@@ -149,19 +150,41 @@ impl Device {
 
     /// Runs `work` and reports what the device had against it: no memory, or a command that it refuses.
     pub(crate) async fn scoped<T>(&self, work: impl FnOnce() -> T) -> Result<T, GpuError> {
-        let memory = self.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.raw.push_error_scope(wgpu::ErrorFilter::Validation);
-        let result = work();
-        let (validation, memory) = (validation.pop(), memory.pop());
-        let (validation, memory) = (validation.await, memory.await);
+        let (result, verdict) = self.watch(work);
+        let verdict = verdict.await;
         // A lost device refuses everything: its loss is the cause, a refusal the symptom.
         self.check()?;
-        match validation.or(memory) {
-            Some(error) => Err(explain(&self.name, error)),
-            None => Ok(result),
-        }
+        verdict.map(|()| result)
+    }
+
+    /// Runs `work` and returns at once; what the device has against it comes later, and to nobody else.
+    pub(crate) fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Verdict) {
+        let scopes = [
+            wgpu::ErrorFilter::OutOfMemory,
+            wgpu::ErrorFilter::Internal,
+            wgpu::ErrorFilter::Validation,
+        ]
+        .map(|filter| self.raw.push_error_scope(filter));
+        let result = work();
+        let [memory, internal, validation] = scopes;
+        // In reverse: scopes are a stack.
+        let validation = validation.pop();
+        let internal = internal.pop();
+        let memory = memory.pop();
+        let name = self.name.clone();
+        let verdict = Box::pin(async move {
+            let errors = [validation.await, internal.await, memory.await];
+            match errors.into_iter().flatten().next() {
+                Some(error) => Err(explain(&name, error)),
+                None => Ok(()),
+            }
+        });
+        (result, verdict)
     }
 }
+
+/// What the device has against some work. Natively it is there at once; a browser tells when its GPU process has come to that work, at the latest when a later mapping of memory ends.
+pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<(), GpuError>> + Send>>;
 
 async fn find(instance: &wgpu::Instance, choice: AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
     let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
