@@ -1,4 +1,4 @@
-//! Tokens a second on a GPU, with random weights in memory: products of floats against products of integers, in turn:
+//! Tokens a second on a GPU, with random weights in memory: products of floats against products of integers, and four sessions whose tokens the CPU draws against four that draw together, in turn:
 //! `cargo run --release -p ptbr-runtime --features gpu --example gpu_speed -- [format,format…] [d_model] [layers] [rounds]`
 //!
 //! Unless they are named: int8 and int4, 4 layers of 512, 8,192 tokens, two rounds. Each figure is the best of a few runs, and in brackets the processor time a token, where the system tells
@@ -8,7 +8,9 @@ use ptbr_model::{
     ArchConfig, ModelFileInfo, QuantizationPlan, RandomTensors, RwkvConfig, WeightFormat,
     model_file_bytes, model_id,
 };
-use ptbr_runtime::{AdapterChoice, Batch, GpuSettings, Model, Session};
+use ptbr_runtime::{
+    AdapterChoice, Batch, Draw, GpuSettings, Model, Sampler, SamplerConfig, Session, SessionId,
+};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,9 +54,9 @@ fn main() -> Result<(), Error> {
         }
         for _ in 0..rounds {
             for (integer_dots, model) in &models {
-                let [decode, few, prefill] = measure(model)?;
+                let [decode, drawn_here, drawn_there, prefill] = measure(model)?;
                 println!(
-                    "{} {format} {layers} × {d_model}, products of {}: decode {decode}, four sessions {few}, prefill of {PROMPT} {prefill}",
+                    "{} {format} {layers} × {d_model}, products of {}: decode {decode}, four sessions drawn from on the CPU {drawn_here}, on the GPU {drawn_there}, prefill of {PROMPT} {prefill}",
                     model.gpu_name().unwrap_or_default(),
                     if *integer_dots { "integers" } else { "floats" },
                 );
@@ -110,18 +112,20 @@ fn processor_seconds() -> Option<f64> {
     Some(ticks as f64 / 100.0)
 }
 
-/// Decoding, decoding of four sessions in one batch, and prefill.
-fn measure(model: &Arc<Model>) -> Result<[Speed; 3], Error> {
+/// Decoding; decoding and drawing for four sessions in one batch, by the CPU and by the GPU; prefill.
+fn measure(model: &Arc<Model>) -> Result<[Speed; 4], Error> {
     let text: Vec<u16> = (0..PROMPT).map(|i| (i * 7919 % VOCAB) as u16).collect();
     let mut session = Session::new(Arc::clone(model));
     session.set_chunk_size(PROMPT);
     session.prefill(&text)?;
     let mut batch = Batch::new(Arc::clone(model));
     let mut ids = Vec::new();
-    for _ in 0..4 {
-        ids.push(batch.join(Session::new(Arc::clone(model)))?);
+    for &token in &text[..4] {
+        let id = batch.join(Session::new(Arc::clone(model)))?;
+        batch.feed(id, &[token])?;
+        ids.push(id);
     }
-    let mut speeds = [Speed::default(), Speed::default(), Speed::default()];
+    let mut speeds: [Speed; 4] = std::array::from_fn(|_| Speed::default());
     for _ in 0..4 {
         speeds[0].note(32, || {
             for &token in &text[..32] {
@@ -130,18 +134,49 @@ fn measure(model: &Arc<Model>) -> Result<[Speed; 3], Error> {
             Ok(())
         })?;
         speeds[1].note(64, || {
-            for &token in &text[..16] {
-                for &id in &ids {
-                    batch.feed(id, &[token])?;
-                }
+            for _ in 0..16 {
                 batch.step()?;
+                draw(&mut batch, &ids, 1)?;
             }
             Ok(())
         })?;
-        speeds[2].note(PROMPT, || {
+        speeds[2].note(64, || {
+            for _ in 0..4 {
+                draw(&mut batch, &ids, 4)?;
+            }
+            Ok(())
+        })?;
+        speeds[3].note(PROMPT, || {
             session.prefill(&text)?;
             Ok(())
         })?;
     }
     Ok(speeds)
+}
+
+/// Up to `most` tokens for each session: on the GPU where one waits to be read, on the CPU where a step has read it.
+fn draw(batch: &mut Batch, ids: &[SessionId], most: usize) -> Result<(), Error> {
+    let mut samplers = Vec::new();
+    for seed in 0..ids.len() as u64 {
+        samplers.push(Sampler::new(SamplerConfig {
+            temperature: 0.8,
+            top_p: 0.9,
+            seed,
+            ..SamplerConfig::default()
+        })?);
+    }
+    let mut draws: Vec<Draw<'_>> = ids
+        .iter()
+        .zip(&mut samplers)
+        .map(|(&id, sampler)| Draw {
+            id,
+            sampler,
+            history: &[],
+            known: VOCAB,
+        })
+        .collect();
+    for drawn in batch.write(&mut draws, most)? {
+        drawn?;
+    }
+    Ok(())
 }

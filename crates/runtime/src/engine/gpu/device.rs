@@ -23,9 +23,11 @@ pub enum AdapterChoice {
 pub struct GpuSettings {
     /// Which adapter to take.
     pub adapter: AdapterChoice,
-    /// Multiply int8 and int4 weights as integers with inputs that are rounded to eight bits, as the CPU engine does, where the shader language has packed dot products. Logits are then
-    /// nearer to those of the CPU, and depend in the fourth digit on how a text is cut into chunks. Off unless asked for: whether it is faster depends on the GPU (`gpu_speed`, an example of this
-    /// crate, measures both).
+    /// Multiply int8 and int4 weights as integers with inputs that are rounded to eight bits, as the CPU engine does, where the shader language has packed dot products.
+    ///
+    /// Logits are then mostly those of the CPU engine, to 1e-6 of the largest, instead of 1e-2 away. But a last bit decides now and then which of two bytes an input is rounded to, so they
+    /// depend by up to 1e-3 on chunks and company, where products of floats depend by 1e-5. Off unless asked for: whether it is faster depends on the GPU (`gpu_speed`, an example of this crate,
+    /// measures both).
     pub integer_dots: bool,
 }
 

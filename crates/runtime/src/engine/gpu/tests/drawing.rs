@@ -93,7 +93,7 @@ fn draw(
 
 /// Where a text ends.
 fn is_end(token: u16) -> bool {
-    token % 13 == 3
+    token % 29 == 3
 }
 
 /// The texts until they end, of 30 tokens at most, and the sessions that have read all of them; in the order of joining. Also the most tokens that were drawn at once.
