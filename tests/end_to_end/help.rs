@@ -51,7 +51,9 @@ fn every_command_explains_itself() {
 /// The help as a program built with the feature `gpu` prints it, which is what the snapshots show. Without it a model cannot be run on a GPU (it can be trained on one all the same), so
 /// there is one choice less, and nothing else differs.
 fn with_gpu(command: &str, help: String) -> String {
-    if cfg!(feature = "gpu") || ["demo", "train", "resume", "finetune", "test-gpu"].contains(&command) {
+    if cfg!(feature = "gpu")
+        || ["demo", "train", "resume", "finetune", "test-gpu"].contains(&command)
+    {
         return help;
     }
     assert!(
@@ -80,7 +82,10 @@ fn every_command_of_a_group_explains_itself() {
                 example.contains(&format!("ptbr-slm {group} {command} ")),
                 "{group} {command}: the help ends with `{example}`"
             );
-            assert_snapshot(&format!("help-{group}-{command}"), &with_gpu(command, shown.out));
+            assert_snapshot(
+                &format!("help-{group}-{command}"),
+                &with_gpu(command, shown.out),
+            );
         }
     }
 }

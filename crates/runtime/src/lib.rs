@@ -38,9 +38,9 @@ mod testing;
 
 pub use adapter::LoadedAdapter;
 pub use adapter_choice::{AdapterVerdict, MIN_LEAD, choose_adapter, choose_adapter_async};
-pub use batch::{Batch, DEFAULT_MAX_ROWS, SessionId};
+pub use batch::{Batch, DEFAULT_MAX_ROWS, Draw, SessionId};
 #[cfg(feature = "gpu")]
-pub use engine::gpu::{AdapterChoice, GpuError};
+pub use engine::gpu::{AdapterChoice, GpuError, GpuSettings};
 pub use error::RuntimeError;
 pub use evaluate::{EvalMetrics, evaluate, evaluate_session};
 pub use generate::{
