@@ -11,7 +11,7 @@ use crate::samples::{self, TinyModel};
 use crate::training::{prepared, train};
 
 /// A base in `base` (trained for a moment), texts and a model file in int8.
-fn with_base() -> tempfile::TempDir {
+pub fn with_base() -> tempfile::TempDir {
     let folder = prepared();
     let at = folder.path();
     let more = [
@@ -51,12 +51,17 @@ fn with_base() -> tempfile::TempDir {
     folder
 }
 
-/// `finetune` on the text of [`with_base`], on the CPU, with `more` flags.
+/// [`finetune_of`] the base in f32.
 fn finetune<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    finetune_of("base", output, more)
+}
+
+/// `finetune` on the text of [`with_base`], on the CPU, with `more` flags.
+pub fn finetune_of<'a>(base: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec![
         "finetune",
         "--model",
-        "base",
+        base,
         "--domain",
         "leis",
         "--data",

@@ -23,3 +23,5 @@ mod quantize;
 mod samples;
 #[cfg(feature = "train")]
 mod training;
+#[cfg(all(feature = "train", feature = "gpu"))]
+mod tuned_logits;
