@@ -44,7 +44,7 @@ pub struct ProjectParams {
     pub parts: u32,
     /// First row of weights of this binding, a multiple of 32.
     pub first_weight_row: u32,
-    /// Rows of weights of a workgroup of `matvec.wgsl`, a multiple of 16.
+    /// Rows of weights of a workgroup of `matvec.wgsl`, a multiple of 16; of 32 in its permutations with products of integers.
     pub workgroup_rows: u32,
 }
 

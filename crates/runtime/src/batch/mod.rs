@@ -23,7 +23,7 @@ pub struct SessionId(u64);
 /// Sessions on one model that compute together: weights are read once for all of them.
 ///
 /// Sessions join and leave between steps. Each is fed tokens, any number at a time; a step reads a part of what waits, long texts a piece at a time, so that those who write one token
-/// after the other are not held up. What a session gets has the bits that it would get alone, whatever the company.
+/// after the other are not held up. What a session gets has the bits that it would get alone, whatever the company. [`Batch::write`] also draws, on a GPU several tokens at a time.
 ///
 /// ```no_run
 /// # use ptbr_runtime::{Batch, Model, Sampler, SamplerConfig, Session};

@@ -107,9 +107,7 @@ fn every_other_format_is_multiplied_as_before() {
 fn a_driver_whose_integers_are_wrong_is_found() {
     let edits: [(&str, WeightFormat, super::super::pipelines::ShaderEdit); 5] = [
         ("unsigned", WeightFormat::Int8, |source| {
-            source
-                .replace("dot4I8Packed(w.y,", "i32(dot4U8Packed)(w.y,")
-                .replace("i32(dot4U8Packed)(w.y, x.y)", "i32(dot4U8Packed(w.y, x.y))")
+            source.replace("dot4I8Packed(w.y, x.y)", "i32(dot4U8Packed(w.y, x.y))")
         }),
         ("half of a group", WeightFormat::Int8, |source| {
             source.replace("unit % 2u", "0u")
