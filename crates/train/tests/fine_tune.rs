@@ -370,8 +370,7 @@ fn what_does_not_belong_together_is_refused() {
         Err(CheckpointError::FineTuning { .. })
     ));
     let message = BaseModel::open(&run_folder, TrainDevice::Cpu)
-        .err()
-        .expect("a refusal")
+        .expect_err("a refusal")
         .to_string();
     assert!(message.contains("--adapter"), "{message}");
     trainer(folder.path(), "full", training(1), TrainDevice::Cpu)
