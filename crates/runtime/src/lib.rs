@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 
 mod adapter;
+mod adapter_bank;
 mod adapter_choice;
 mod batch;
 pub mod engine;
@@ -37,6 +38,7 @@ mod state;
 mod testing;
 
 pub use adapter::LoadedAdapter;
+pub use adapter_bank::DomainAdapterBank;
 pub use adapter_choice::{AdapterVerdict, MIN_LEAD, choose_adapter, choose_adapter_async};
 pub use batch::{Batch, DEFAULT_MAX_ROWS, Draw, SessionId};
 #[cfg(feature = "gpu")]

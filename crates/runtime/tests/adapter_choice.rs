@@ -6,8 +6,8 @@ mod common;
 use common::{Noise, bits, config, random_adapter, random_tensors, tokenizer};
 use ptbr_model::{ArchConfig, RwkvConfig};
 use ptbr_runtime::{
-    GenerateOptions, LoadedAdapter, MIN_LEAD, Model, RuntimeError, SamplerConfig, Session,
-    choose_adapter, evaluate_session, generate, generate_after,
+    DomainAdapterBank, GenerateOptions, LoadedAdapter, MIN_LEAD, Model, RuntimeError,
+    SamplerConfig, Session, choose_adapter, evaluate_session, generate, generate_after,
 };
 use ptbr_tokenizer::Tokenizer;
 use std::ops::ControlFlow;
@@ -156,4 +156,32 @@ fn going_on_is_as_if_the_prompt_had_been_given() {
     let mut new = Session::new(model);
     let error = generate_after(&mut new, &[], &options, &mut { write }).unwrap_err();
     assert!(matches!(error, RuntimeError::NoTokens), "{error}");
+}
+
+#[test]
+fn a_bank_holds_adapters_by_name_while_sessions_use_them() {
+    let (_, model, adapters) = setting();
+    let mut bank = DomainAdapterBank::new();
+    assert!(bank.is_empty());
+    // Named so that their order is not the one in which they came.
+    for (domain, adapter) in ["news", "legal", "medical"].into_iter().zip(&adapters) {
+        assert!(bank.insert(domain, Arc::clone(adapter)).is_none());
+    }
+    let names: Vec<_> = bank.iter().map(|(domain, _)| domain).collect();
+    assert_eq!(names, ["legal", "medical", "news"]);
+    let tokens = text_of(&model, Some(&adapters[0]));
+    let verdict = bank.choose(&model, &tokens).unwrap();
+    assert_eq!(verdict.chosen.map(|number| names[number]), Some("news"));
+
+    let mut session = Session::new(Arc::clone(&model));
+    session.set_adapter(bank.get("news")).unwrap();
+    let expected = bits(session.prefill(&tokens).unwrap());
+    let replaced = bank.insert("news", Arc::clone(&adapters[1])).unwrap();
+    assert_eq!(replaced.id(), adapters[0].id());
+    assert!(bank.remove("medical").is_some());
+    assert!(bank.remove("medical").is_none());
+    assert_eq!(bank.len(), 2);
+    assert_eq!(session.adapter().map(|one| one.id()), Some(replaced.id()));
+    session.reset().unwrap();
+    assert_eq!(bits(session.prefill(&tokens).unwrap()), expected);
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use ptbr_runtime::{AdapterVerdict, LoadedAdapter, MIN_LEAD, Model, Session, choose_adapter};
+use ptbr_runtime::{AdapterVerdict, DomainAdapterBank, MIN_LEAD, Model, Session};
 use ptbr_tokenizer::TokenId;
 use serde::Serialize;
 
@@ -52,21 +52,20 @@ pub fn choose(
             "an adapter is chosen by the prompt, and it is empty; give a --prompt, or name an adapter"
         );
     }
-    let (names, adapters) = candidates(model, path, ui)?;
-    let verdict = choose_adapter(model, &adapters, prompt)?;
+    let bank = candidates(model, path, ui)?;
+    let verdict = bank.choose(model, prompt)?;
+    let names: Vec<&str> = bank.iter().map(|(name, _)| name).collect();
     ui.note(explain(&verdict, &names));
-    let candidates =
-        names
-            .iter()
-            .zip(&adapters)
-            .zip(&verdict.candidates)
-            .map(|((name, adapter), &loss)| Candidate {
-                adapter: name.clone(),
-                id: adapter.id().to_owned(),
-                loss,
-            });
+    let candidates = bank
+        .iter()
+        .zip(&verdict.candidates)
+        .map(|((name, adapter), &loss)| Candidate {
+            adapter: name.to_owned(),
+            id: adapter.id().to_owned(),
+            loss,
+        });
     let choice = Choice {
-        adapter: verdict.chosen.map(|number| names[number].clone()),
+        adapter: verdict.chosen.map(|number| names[number].to_owned()),
         predicted_tokens: verdict.predicted,
         lead: verdict.lead().unwrap_or(0.0),
         base_loss: verdict.base,
@@ -76,13 +75,9 @@ pub fn choose(
 }
 
 /// The model's adapters that can be used where it runs; the others are named and left out.
-fn candidates(
-    model: &Arc<Model>,
-    path: &Path,
-    ui: &Ui,
-) -> Result<(Vec<String>, Vec<Arc<LoadedAdapter>>)> {
+fn candidates(model: &Arc<Model>, path: &Path, ui: &Ui) -> Result<DomainAdapterBank> {
     let folder = folder_of(path);
-    let (mut names, mut adapters) = (Vec::new(), Vec::new());
+    let mut bank = DomainAdapterBank::new();
     for found in adapters_in(&folder)? {
         let usable = load(model, &found, ui).and_then(|adapter| {
             Session::new(Arc::clone(model)).set_adapter(Some(&adapter))?;
@@ -90,23 +85,22 @@ fn candidates(
         });
         match usable {
             Ok(adapter) => {
-                names.push(name_of(&found));
-                adapters.push(adapter);
+                bank.insert(name_of(&found), adapter);
             }
             Err(error) => ui.note(format!("warning: left out: {error:#}")),
         }
     }
-    if adapters.is_empty() {
+    if bank.is_empty() {
         bail!(
             "there are no adapters to choose from in {}",
             folder.display()
         );
     }
-    Ok((names, adapters))
+    Ok(bank)
 }
 
 /// What was taken and why, for people.
-fn explain(verdict: &AdapterVerdict, names: &[String]) -> String {
+fn explain(verdict: &AdapterVerdict, names: &[&str]) -> String {
     if verdict.predicted == 0 {
         return "adapter: none; a prompt of one token says nothing about its kind".to_owned();
     }
@@ -129,7 +123,7 @@ fn explain(verdict: &AdapterVerdict, names: &[String]) -> String {
 }
 
 /// The second best adapter, where there is one.
-fn runner_up(verdict: &AdapterVerdict, names: &[String], chosen: usize) -> String {
+fn runner_up(verdict: &AdapterVerdict, names: &[&str], chosen: usize) -> String {
     let best = verdict.candidates[chosen];
     let second = (0..names.len())
         .filter(|&number| number != chosen)
