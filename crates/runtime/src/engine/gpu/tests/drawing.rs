@@ -96,7 +96,10 @@ fn is_end(token: u16) -> bool {
     token % 29 == 3
 }
 
-/// The texts until they end, of 30 tokens at most, and the sessions that have read all of them; in the order of joining. Also the most tokens that were drawn at once.
+/// Tokens of a text at most.
+const LENGTH: usize = 30;
+
+/// The texts until they end, and the sessions that have read all of them; in the order of joining. Also the most tokens that were drawn at once.
 fn texts(model: &Arc<Model>, most: usize) -> (Vec<(Vec<u16>, Session)>, usize) {
     let mut batch = Batch::new(Arc::clone(model));
     let mut writing = authors(&mut batch, model);
@@ -108,14 +111,18 @@ fn texts(model: &Arc<Model>, most: usize) -> (Vec<(Vec<u16>, Session)>, usize) {
         for (mut author, drawn) in writing.into_iter().zip(drawn) {
             let drawn = drawn.unwrap();
             at_once = at_once.max(drawn.len());
+            // What goes beyond the end, or beyond the length, is taken back.
             let end = drawn.iter().position(|&token| is_end(token));
-            author.history.extend(&drawn[..end.unwrap_or(drawn.len())]);
-            if let Some(end) = end {
-                batch.keep(author.id, end).unwrap();
+            let room = LENGTH - author.history.len();
+            let kept = end.unwrap_or(drawn.len()).min(room);
+            author.history.extend(&drawn[..kept]);
+            if kept < drawn.len() {
+                batch.keep(author.id, kept).unwrap();
             }
-            match end {
-                None if author.history.len() < 30 => going_on.push(author),
-                _ => done.push(author),
+            if kept == drawn.len() && kept < room {
+                going_on.push(author);
+            } else {
+                done.push(author);
             }
         }
         writing = going_on;
@@ -149,7 +156,7 @@ fn sessions_that_draw_together_write_what_the_cpu_draws_for_each() {
             .unwrap();
         let mut history = PROMPTS[number].to_vec();
         session.prefill(&history).unwrap();
-        while history.len() < 30 {
+        while history.len() < LENGTH {
             let logits = session.logits().unwrap();
             let token = sampler
                 .sample(logits, &history, session.position())
@@ -165,7 +172,7 @@ fn sessions_that_draw_together_write_what_the_cpu_draws_for_each() {
     let lengths: Vec<usize> = expected.iter().map(|(text, _)| text.len()).collect();
     println!("lengths {lengths:?}");
     assert!(
-        lengths.iter().any(|&len| len < 30),
+        lengths.iter().any(|&len| len < LENGTH),
         "no text ended: {lengths:?}"
     );
     for most in [1, 3, 4, 100] {
