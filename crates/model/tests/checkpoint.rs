@@ -391,7 +391,7 @@ fn contents_that_do_not_belong_together_are_refused() {
         ..run.contents()
     });
     assert!(
-        error.contains("the optimizer's tensors are not the configuration's"),
+        error.contains("the optimizer's tensors are not those of what is trained"),
         "{error}"
     );
     let mut state = run.state.clone();
