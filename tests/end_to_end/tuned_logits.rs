@@ -16,7 +16,7 @@ use crate::finetune::{finetune_of, with_base};
 use crate::program::run;
 
 const TOKENS: usize = 48;
-const TARGETS: &str = "att,ffn,head";
+const TARGETS: &str = "att,ffn";
 
 fn tokens() -> Vec<u16> {
     (0..TOKENS).map(|i| (i * i * 31 + 7) as u16 % 512).collect()
