@@ -141,9 +141,16 @@ pub fn adapters_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The last part of an adapter's path.
+/// What `finetune` calls the folder of a domain's adapter.
+pub const RESULT: &str = "adapter";
+
+/// What an adapter is called: the last part of its path, or where that is what `finetune` calls every adapter, the domain above it.
 pub fn name_of(folder: &Path) -> String {
-    folder
+    let domain = folder
+        .parent()
+        .filter(|parent| folder.ends_with(RESULT) && parent.file_name().is_some());
+    domain
+        .unwrap_or(folder)
         .file_name()
         .unwrap_or(folder.as_os_str())
         .to_string_lossy()
@@ -185,6 +192,9 @@ mod tests {
             assert_eq!(folder_of(&model), run.join("adapters"));
             assert_eq!(find("legal", Some(&model))?, legal);
         }
+        assert_eq!(name_of(&legal), "legal");
+        assert_eq!(name_of("tuned/legal/adapter".as_ref()), "legal");
+        assert_eq!(name_of("adapter".as_ref()), "adapter");
         assert_eq!(adapters_in(&run.join("adapters"))?, [legal]);
         assert!(adapters_in(&root.path().join("nowhere"))?.is_empty());
         let other = root.path().join("other");

@@ -8,6 +8,7 @@ use ptbr_runtime::{Model, RwkvState};
 use ptbr_train::fine_tune::{BaseModel, FineTuned};
 use serde::Serialize;
 
+use crate::adapters::RESULT;
 use crate::state_file;
 use crate::ui::Ui;
 
@@ -58,7 +59,7 @@ pub fn write(
     }
     let adapter = tuned.adapter().filter(|_| tuned.is_adapter());
     if let Some(adapter) = adapter {
-        let path = folder.join("adapter");
+        let path = folder.join(RESULT);
         write_adapter(&path, adapter)?;
         written.adapter = Some(path);
         if let Some(installed) = install {
