@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use ptbr_model::SkippedCheckpoint;
+use ptbr_model::{ModelSource, SkippedCheckpoint};
 use ptbr_runtime::Model;
 #[cfg(feature = "gpu")]
 use ptbr_runtime::{AdapterChoice, GpuError, RuntimeError};
 use ptbr_tokenizer::BpeTokenizer;
 
-use crate::options::EngineDevice;
+use crate::options::{EngineDevice, MemoryOption};
 use crate::ui::Ui;
 
 /// Loads a model with the tokenizer that it carries.
@@ -19,10 +19,32 @@ use crate::ui::Ui;
 /// # Errors
 /// When there is no whole model at `path`.
 pub fn model(path: &Path, device: EngineDevice, ui: &Ui) -> Result<Arc<Model>> {
-    let model = Model::load(path)?;
+    model_kept(path, MemoryOption::MAPPED, device, ui)
+}
+
+/// [`model`], its weights where the option says.
+///
+/// # Errors
+/// As [`model`], or when there is not enough memory.
+pub fn model_kept(
+    path: &Path,
+    memory: MemoryOption,
+    device: EngineDevice,
+    ui: &Ui,
+) -> Result<Arc<Model>> {
+    let model = Model::from_source(source(path, memory)?, None)?;
     report_skipped(model.skipped(), ui);
     choose_device(&model, device, &|line| ui.note(line))?;
     Ok(model)
+}
+
+fn source(path: &Path, memory: MemoryOption) -> Result<ModelSource> {
+    let source = ModelSource::open(path)?;
+    Ok(if memory.in_memory {
+        source.into_memory()?
+    } else {
+        source
+    })
 }
 
 /// Brings the model to where it is to run. `auto` takes a hardware GPU and says so when that does not work; it needs none.
@@ -80,16 +102,18 @@ pub fn model_from_file(label: &str, file: &File, device: EngineDevice) -> Result
 pub fn model_with_tokenizer(
     path: &Path,
     tokenizer: &Path,
+    memory: MemoryOption,
     device: EngineDevice,
     ui: &Ui,
 ) -> Result<Arc<Model>> {
     let given = BpeTokenizer::from_file(tokenizer)?;
     let sha256 = given.sha256();
-    let model = Model::load_with_tokenizer(path, given)?;
+    let source = source(path, memory)?;
+    let own = source.tokenizer_json().map(str::to_owned);
+    let model = Model::from_source(source, Some(given))?;
     report_skipped(model.skipped(), ui);
     choose_device(&model, device, &|line| ui.note(line))?;
-    let own = ptbr_model::ModelSource::open(path)?;
-    if let Some(json) = own.tokenizer_json()
+    if let Some(json) = own
         && BpeTokenizer::from_json(json.as_bytes())?.sha256() != sha256
     {
         bail!(

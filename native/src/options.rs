@@ -55,3 +55,16 @@ pub struct EngineOptions {
     #[arg(long, value_enum, default_value_t = EngineDevice::Auto)]
     pub device: EngineDevice,
 }
+
+/// `--in-memory` of the commands whose speed counts.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct MemoryOption {
+    /// Copy the weights into memory first, in large pages where the system has them: a slower start, and faster tokens on the CPU
+    #[arg(long)]
+    pub in_memory: bool,
+}
+
+impl MemoryOption {
+    /// Weights stay in their file.
+    pub const MAPPED: Self = Self { in_memory: false };
+}

@@ -46,6 +46,15 @@ impl ModelSource {
         Ok(Self::from_checkpoint(found.checkpoint, found.skipped))
     }
 
+    /// The same model, its weights copied into memory: see [`TensorFile::into_memory`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn into_memory(self) -> Result<Self, ModelError> {
+        Ok(Self {
+            tensors: self.tensors.into_memory()?,
+            ..self
+        })
+    }
+
     /// Opens a model file that has no name, or is open already; `label` names it in messages.
     pub fn from_file(label: &str, file: &File) -> Result<Self, ModelError> {
         Self::from_tensors(TensorFile::from_file(label, file)?)

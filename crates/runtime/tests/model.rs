@@ -5,8 +5,8 @@ mod common;
 
 use common::{bits, config, model_id, random_tensors, tokenizer};
 use ptbr_model::{
-    ArchConfig, CheckpointContents, MemoryTensors, ModelFileInfo, TrainState, save_checkpoint,
-    write_model_file,
+    ArchConfig, CheckpointContents, MemoryTensors, ModelFileInfo, ModelSource, TrainState,
+    save_checkpoint, write_model_file,
 };
 use ptbr_runtime::engine::cpu::Isa;
 use ptbr_runtime::{Model, RuntimeError, Session};
@@ -209,4 +209,22 @@ fn another_tokenizer_can_be_given() {
     let other = tokenizer();
     let model = Model::load_with_tokenizer(&checkpoint, other.clone()).unwrap();
     assert_eq!(model.tokenizer().unwrap().sha256(), other.sha256());
+}
+
+#[test]
+fn a_model_copied_into_memory_has_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    let tensors = tensors(5);
+    let info = ModelFileInfo::f32(arch(), None, model_id(&tensors));
+    write_model_file(&path, &info, &tensors).unwrap();
+    let logits = |model: Arc<Model>| {
+        let mut session = Session::new(model);
+        bits(session.prefill(&[5, 17, 200]).unwrap())
+    };
+    let mapped = logits(Model::load(&path).unwrap());
+    let source = ModelSource::open(&path).unwrap().into_memory().unwrap();
+    let copied = Model::from_source(source, None).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(logits(copied), mapped);
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::adapters::{AUTO, AdapterOption};
 use crate::loading;
-use crate::options::{Common, EngineOptions};
+use crate::options::{Common, EngineOptions, MemoryOption};
 use crate::state_file;
 use crate::ui::Ui;
 use auto::Choice;
@@ -111,6 +111,8 @@ pub struct Args {
     #[command(flatten)]
     engine: EngineOptions,
     #[command(flatten)]
+    memory: MemoryOption,
+    #[command(flatten)]
     pub sampling: Sampling,
     #[command(flatten)]
     common: Common,
@@ -145,10 +147,14 @@ pub struct Summary {
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
     let model = match &args.tokenizer {
-        Some(tokenizer) => {
-            loading::model_with_tokenizer(&args.model, tokenizer, args.engine.device, &ui)?
-        }
-        None => loading::model(&args.model, args.engine.device, &ui)?,
+        Some(tokenizer) => loading::model_with_tokenizer(
+            &args.model,
+            tokenizer,
+            args.memory,
+            args.engine.device,
+            &ui,
+        )?,
+        None => loading::model_kept(&args.model, args.memory, args.engine.device, &ui)?,
     };
     let (mut session, choice) = session(args, &model, &ui)?;
     ui.text(&args.prompt)?;

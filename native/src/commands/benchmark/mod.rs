@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::loading;
-use crate::options::{Common, EngineDevice, EngineOptions};
+use crate::options::{Common, EngineDevice, EngineOptions, MemoryOption};
 use crate::ui::{self, Ui};
 use candidate::Candidate;
 use measure::{PREFILL_TOKENS, Speed};
@@ -57,6 +57,8 @@ pub struct Args {
     pub threads: Option<NonZeroUsize>,
     #[command(flatten)]
     engine: EngineOptions,
+    #[command(flatten)]
+    memory: MemoryOption,
     #[command(flatten)]
     common: Common,
 }
@@ -142,7 +144,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let mut instructions = "";
     for format in formats {
         let file = candidate.file(format, folder.path(), &ui)?;
-        let (run, set) = one(&file, format, args.engine.device, &pool, bandwidth, &ui)?;
+        let (run, set) = one(
+            &file,
+            format,
+            (args.memory, args.engine.device),
+            &pool,
+            bandwidth,
+            &ui,
+        )?;
         ui.line(line(&run))?;
         runs.push(run);
         instructions = set;
@@ -172,14 +181,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
 fn one(
     file: &Path,
     format: WeightFormat,
-    device: EngineDevice,
+    (memory, device): (MemoryOption, EngineDevice),
     pool: &ThreadPool,
     bandwidth: f64,
     ui: &Ui,
 ) -> Result<(Run, &'static str)> {
     let memory_counts = memory::reset_peak();
     let start = Instant::now();
-    let model = loading::model(file, device, ui)?;
+    let model = loading::model_kept(file, memory, device, ui)?;
     let start_up_seconds = start.elapsed().as_secs_f64();
     let measured = pool.install(|| measure::measure(&model))?;
     let per_second = measured.weight_bytes_per_token as f64 * measured.decode.median;
