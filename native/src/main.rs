@@ -15,6 +15,7 @@ mod gpu_check;
 mod loading;
 mod model_size;
 mod options;
+mod server;
 mod state_file;
 #[cfg(feature = "train")]
 mod training;

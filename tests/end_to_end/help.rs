@@ -26,6 +26,7 @@ const COMMANDS: &[&str] = &[
     "adapters",
     "logits",
     "benchmark",
+    "serve",
     "info",
     #[cfg(feature = "train")]
     "test-gpu",
