@@ -19,7 +19,7 @@ fn prepare(at: &Path) -> String {
 }
 
 /// Writes an adapter that changes a good part of what the model computes.
-fn save_adapter(folder: &Path, model_id: Option<&str>, in_features: usize) -> Adapter {
+pub fn save_adapter(folder: &Path, model_id: Option<&str>, in_features: usize) -> Adapter {
     let mut seed = 7u32;
     let mut values = |count: usize| -> Vec<f32> {
         let noise = (0..count).map(|_| {

@@ -18,5 +18,6 @@ mod pipeline;
 mod program;
 mod quantize;
 mod samples;
+mod serve;
 #[cfg(feature = "train")]
 mod training;

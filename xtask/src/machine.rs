@@ -59,6 +59,23 @@ pub fn apt_get(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     command::run(apt(&["install", "--yes", "--no-install-recommends"]).args(packages))
 }
 
+/// Makes sure that a program is there: installs Debian's package of it when that may be done, otherwise fails with what to install.
+pub fn program(workspace: &Workspace, name: &str, package: &str) -> Result<()> {
+    let is_there = || command::succeeds(workspace.command(name).arg("--version"));
+    if is_there() {
+        return Ok(());
+    }
+    if may_install(workspace) {
+        apt_get(workspace, &[package])?;
+        if is_there() {
+            return Ok(());
+        }
+    }
+    bail!(
+        "`{name}` is missing: install it (Debian, Ubuntu: apt-get install {package}) and run this again"
+    )
+}
+
 /// True for root on a Debian system, where a missing package can simply be installed.
 pub fn may_install(workspace: &Workspace) -> bool {
     let root = command::output(workspace.command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");

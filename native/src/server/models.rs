@@ -89,7 +89,7 @@ impl ServedModel {
         }
     }
 
-    /// The list with this one model, made anew for each request: an adapter that was trained meanwhile appears when the page is loaded again.
+    /// The list with this one model, with addresses relative to its own, made anew for each request: an adapter that was trained meanwhile appears when the page is loaded again.
     fn description(&self) -> Result<Value> {
         let title = |name: &str| json!({ "pt": name, "en": name });
         let adapters: Vec<Value> = adapters_in(&self.adapters)?
@@ -97,7 +97,7 @@ impl ServedModel {
             .map(|folder| {
                 let name = name_of(folder);
                 let [config, weights] =
-                    ADAPTER_FILES.map(|file| format!("/models/adapters/{}/{file}", escaped(&name)));
+                    ADAPTER_FILES.map(|file| format!("adapters/{}/{file}", escaped(&name)));
                 json!({ "name": name, "title": title(&name), "url_config": config, "url_weights": weights })
             })
             .collect();
