@@ -1,9 +1,9 @@
 // @ts-check
 // Which language does the page speak, and how is a thing said in it?
 //
-// Portuguese text that stands in index.html is written there and nowhere else: elements with data-t (their text), data-t-label
-// (aria-label) name a key, and what they hold at the start is that key's Portuguese. What only scripts say is in text/pt.js.
-// text/en.js has both.
+// Portuguese text that stands in index.html is written there and nowhere else: elements name its key in data-t (their text),
+// data-t-label (aria-label) or data-t-empty (what an empty text shows), and what they hold at the start is that key's
+// Portuguese. What only scripts say is in text/pt.js. text/en.js has both.
 
 import { pt } from "./text/pt.js";
 import { en } from "./text/en.js";
@@ -11,6 +11,7 @@ import { en } from "./text/en.js";
 /** @typedef {"pt" | "en"} Language */
 
 const REMEMBERED = "ptbr-slm-language";
+const IN_ATTRIBUTES = { "data-t-label": "aria-label", "data-t-empty": "data-empty" };
 const LOCALE = { pt: "pt-BR", en: "en" };
 
 /** @type {Record<Language, Record<string, string>>} */
@@ -109,12 +110,14 @@ function* sayings() {
       say: (/** @type {string} */ text) => void (element.textContent = text),
     };
   }
-  for (const element of document.querySelectorAll("[data-t-label]")) {
-    yield {
-      key: element.getAttribute("data-t-label") ?? "",
-      said: () => element.getAttribute("aria-label") ?? "",
-      say: (/** @type {string} */ text) => element.setAttribute("aria-label", text),
-    };
+  for (const [names, attribute] of Object.entries(IN_ATTRIBUTES)) {
+    for (const element of document.querySelectorAll(`[${names}]`)) {
+      yield {
+        key: element.getAttribute(names) ?? "",
+        said: () => element.getAttribute(attribute) ?? "",
+        say: (/** @type {string} */ text) => element.setAttribute(attribute, text),
+      };
+    }
   }
 }
 

@@ -50,6 +50,7 @@ export const en = {
   "copy": "Copy",
   "copied": "Text copied.",
   "paper.label": "Text",
+  "paper.empty": "The text appears here as it is written.",
   "paper.adapter": "From here on: {name}",
   "writing.now": "Writing…",
   "result.end-of-text": "{tokens} tokens at {speed} a second, the first after {first} ms. The model considers the text finished.",
