@@ -109,6 +109,6 @@ export class AdapterMenu {
       this.#place.append(make("label", {}, radio, make("span", {}, this.titleOf(name))));
     }
     this.#place.disabled = this.#model === null;
-    if (focused) this.#place.querySelector("input:checked")?.focus();
+    if (focused) for (const radio of this.#place.querySelectorAll("input")) if (radio.checked) radio.focus();
   }
 }

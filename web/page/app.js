@@ -240,8 +240,8 @@ function showPiece(adapter, piece) {
 function showEnd(result, error) {
   paper.busy = false;
   announcer.finish();
+  drawActions(); // first: a disabled button takes no focus
   swap(write, stop);
-  drawActions();
   if (result) {
     byId("speed", HTMLElement).textContent = t("meter.speed.exact", { n: number(result.tokensPerSecond, 1) });
     say(() =>
