@@ -1,0 +1,114 @@
+// @ts-check
+// The adapter menu: none, those that the site offers for this model, and those opened from disk. It works while text is being
+// written; an adapter is loaded when it is first chosen.
+
+import { addressOf } from "./catalog.js";
+import { byId, make } from "./dom.js";
+import { drawn, language, t } from "./language.js";
+
+/**
+ * @typedef {object} Choice
+ * @property {string} name
+ * @property {import("./catalog.js").Title | null} title null for one from disk, which is called by its name
+ * @property {import("./package/index.js").AdapterSource} source
+ */
+
+export class AdapterMenu {
+  #place = byId("adapters", HTMLFieldSetElement);
+  /** @type {Choice[]} */
+  #choices = [];
+  /** @type {import("./package/index.js").Model | null} */
+  #model = null;
+  /** @type {string | null} */
+  #chosen = null;
+  #onChoice;
+  #onError;
+
+  /**
+   * @param {(name: string | null) => Promise<void>} onChoice a rejection puts the menu back
+   * @param {(error: unknown) => void} onError when a choice in the menu failed
+   */
+  constructor(onChoice, onError) {
+    this.#onChoice = onChoice;
+    this.#onError = onError;
+    drawn(() => this.#draw());
+  }
+
+  /**
+   * @param {import("./package/index.js").Model | null} model
+   * @param {import("./catalog.js").OfferedAdapter[]} offered
+   */
+  show(model, offered) {
+    this.#model = model;
+    this.#chosen = null;
+    this.#choices = offered.map(({ name, title, url_config, url_weights }) => ({
+      name,
+      title,
+      source: { config: addressOf(url_config), weights: addressOf(url_weights) },
+    }));
+    this.#draw();
+  }
+
+  /** Name of the adapter chosen, or null. */
+  get chosen() {
+    return this.#chosen;
+  }
+
+  /** Whether the menu has this one. @param {string | null} name */
+  has(name) {
+    return name === null || this.#choices.some((choice) => choice.name === name);
+  }
+
+  /** What readers call it. @param {string | null} name */
+  titleOf(name) {
+    if (name === null) return t("adapters.none");
+    return this.#choices.find((choice) => choice.name === name)?.title?.[language()] ?? name;
+  }
+
+  /** @param {Choice} choice from disk */
+  add(choice) {
+    this.#choices = [...this.#choices.filter(({ name }) => name !== choice.name), choice];
+    this.#draw();
+    return this.choose(choice.name);
+  }
+
+  /** Loads the adapter where needed, then makes it the one of the tokens to come. @param {string | null} name */
+  async choose(name) {
+    const before = this.#chosen;
+    this.#mark(name);
+    try {
+      await this.#load(name);
+      // Another may have been chosen while this one was loading: the last choice counts.
+      if (this.#chosen === name) await this.#onChoice(name);
+    } catch (error) {
+      if (this.#chosen === name) this.#mark(before);
+      throw error;
+    }
+  }
+
+  /** @param {string | null} name */
+  async #load(name) {
+    if (name === null || !this.#model || this.#model.adapters.includes(name)) return;
+    const choice = this.#choices.find((choice) => choice.name === name);
+    if (choice) await this.#model.loadAdapter(name, choice.source);
+  }
+
+  /** @param {string | null} name */
+  #mark(name) {
+    this.#chosen = name;
+    for (const radio of this.#place.querySelectorAll("input")) radio.checked = radio.value === (name ?? "");
+  }
+
+  #draw() {
+    const names = [null, ...this.#choices.map((choice) => choice.name)];
+    const focused = this.#place.contains(document.activeElement);
+    for (const label of this.#place.querySelectorAll("label")) label.remove();
+    for (const name of names) {
+      const radio = make("input", { type: "radio", name: "adapter", value: name ?? "", checked: name === this.#chosen });
+      radio.addEventListener("change", () => this.choose(name).catch(this.#onError));
+      this.#place.append(make("label", {}, radio, make("span", {}, this.titleOf(name))));
+    }
+    this.#place.disabled = this.#model === null;
+    if (focused) for (const radio of this.#place.querySelectorAll("input")) if (radio.checked) radio.focus();
+  }
+}
