@@ -50,10 +50,17 @@ export class Server {
     return server;
   }
 
+  /** Nobody answers any more: what a browser's offline switch does not do to service workers. */
   async stop() {
     this.#server.closeAllConnections();
     this.#server.close();
     await once(this.#server, "close");
+  }
+
+  /** At the same address again. */
+  async resume() {
+    this.#server.listen(Number(new URL(this.url).port), "127.0.0.1");
+    await once(this.#server, "listening");
   }
 
   async #answer(fileOf, request, response) {

@@ -1,6 +1,6 @@
 //! The tests that need a browser: shaders, package and page in Chromium, driven from Node by `web/tests`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -81,32 +81,13 @@ fn fixtures(workspace: &Workspace) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Node in `web/tests`, with its one package and Chromium there.
+/// Node in `web/tests`, with Chromium there.
 fn node(workspace: &Workspace) -> Result<Command> {
-    machine::program(workspace, "node", "nodejs")?;
-    let tests = workspace.root.join("web/tests");
-    if !has_packages(&tests) {
-        machine::program(workspace, "npm", "npm")?;
-        let mut install = workspace.command("npm");
-        install.args(["ci", "--no-audit", "--no-fund"]);
-        command::run(install.current_dir(&tests))?;
-    }
+    machine::node_packages(workspace)?;
     let mut node = workspace.command("node");
-    node.current_dir(&tests)
+    node.current_dir(workspace.root.join("web/tests"))
         .env("PTBR_CHROMIUM", chromium(workspace)?);
     Ok(node)
-}
-
-/// Whether what npm installed is what the lock file names.
-fn has_packages(tests: &Path) -> bool {
-    let changed = |file: &str| std::fs::metadata(tests.join(file)).and_then(|file| file.modified());
-    match (
-        changed("node_modules/.package-lock.json"),
-        changed("package-lock.json"),
-    ) {
-        (Ok(installed), Ok(locked)) => installed >= locked,
-        _ => false,
-    }
 }
 
 /// Chromium or Chrome, installed if need be.

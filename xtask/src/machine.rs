@@ -76,6 +76,23 @@ pub fn program(workspace: &Workspace, name: &str, package: &str) -> Result<()> {
     )
 }
 
+/// Node with the packages of `web/package.json` in `web/node_modules`; returns that folder.
+pub fn node_packages(workspace: &Workspace) -> Result<PathBuf> {
+    program(workspace, "node", "nodejs")?;
+    let web = workspace.root.join("web");
+    let packages = web.join("node_modules");
+    let changed = |path: PathBuf| std::fs::metadata(path).and_then(|file| file.modified());
+    let installed = changed(packages.join(".package-lock.json"));
+    let locked = changed(web.join("package-lock.json"));
+    if !matches!((installed, locked), (Ok(installed), Ok(locked)) if installed >= locked) {
+        program(workspace, "npm", "npm")?;
+        let mut install = workspace.command("npm");
+        install.args(["ci", "--no-audit", "--no-fund"]);
+        command::run(install.current_dir(&web))?;
+    }
+    Ok(packages)
+}
+
 /// True for root on a Debian system, where a missing package can simply be installed.
 pub fn may_install(workspace: &Workspace) -> bool {
     let root = command::output(workspace.command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");

@@ -90,11 +90,13 @@ fn bind(workspace: &Workspace, module: &Path, folder: &Path) -> Result<()> {
             .arg(folder)
             .arg(module),
     )?;
-    machine::program(workspace, "wasm-opt", "binaryen")?;
+    // Not the system's: Debian 12 has a release that does not know what wasm-bindgen writes (`table.fill`).
+    let optimizer = machine::node_packages(workspace)?.join("binaryen/bin/wasm-opt");
     let bound = folder.join(MODULE.to_owned() + "_bg.wasm");
     command::run(
         workspace
-            .command("wasm-opt")
+            .command("node")
+            .arg(optimizer)
             .arg("-O3")
             .args(WASM_FEATURES)
             .arg("--output")
