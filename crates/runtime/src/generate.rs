@@ -83,14 +83,42 @@ pub async fn generate_async(
 ) -> Result<Generation, RuntimeError> {
     let model = session.model().clone();
     let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
-    let mut sampler = Sampler::new(options.sampler.clone())?;
+    let sampler = Sampler::new(options.sampler.clone())?;
     let mut history = Vec::new();
     if options.add_bos && session.position() == 0 {
         history.push(tokenizer.bos_id());
     }
     history.extend(tokenizer.encode(prompt));
     session.prefill_async(&history).await?;
+    write(session, history, sampler, options, on_piece).await
+}
 
+/// [`generate`] after a prompt that the session has read already and has the logits of: `read` is its tokens, at which the repetition penalty looks. `options.add_bos` means nothing here.
+///
+/// Fails with [`RuntimeError::NoTokens`] when the session has no logits.
+pub fn generate_after(
+    session: &mut Session,
+    read: &[TokenId],
+    options: &GenerateOptions,
+    on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Generation, RuntimeError> {
+    session.check_wait()?;
+    wait(async {
+        let sampler = Sampler::new(options.sampler.clone())?;
+        write(session, read.to_vec(), sampler, options, on_piece).await
+    })
+}
+
+/// Draws tokens after `history`, which the session has read.
+async fn write(
+    session: &mut Session,
+    mut history: Vec<TokenId>,
+    mut sampler: Sampler,
+    options: &GenerateOptions,
+    on_piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Generation, RuntimeError> {
+    let model = session.model().clone();
+    let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
     let prompt_tokens = history.len();
     // A vocabulary may be padded beyond the tokenizer's; those ids mean nothing.
     let known = tokenizer.vocab_size();
@@ -191,7 +219,7 @@ fn overlap(text: &str, stop: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn write(stops: &[&str], pieces: &[&str]) -> (Vec<String>, Option<StopReason>) {
+    fn written(stops: &[&str], pieces: &[&str]) -> (Vec<String>, Option<StopReason>) {
         let mut written = Vec::new();
         let mut on_piece = |piece: &str| {
             written.push(piece.to_owned());
@@ -216,30 +244,30 @@ mod tests {
     #[test]
     fn stop_texts_are_found_across_pieces_and_not_written() {
         let strings = |texts: &[&str]| texts.iter().map(|t| t.to_string()).collect::<Vec<_>>();
-        assert_eq!(write(&[], &["a", "b"]), (strings(&["a", "b"]), None));
+        assert_eq!(written(&[], &["a", "b"]), (strings(&["a", "b"]), None));
         assert_eq!(
-            write(&["fim"], &["o f", "i", "m?"]),
+            written(&["fim"], &["o f", "i", "m?"]),
             (strings(&["o "]), Some(StopReason::StopText))
         );
         assert_eq!(
-            write(&["fim"], &["o f", "io f", "i"]),
+            written(&["fim"], &["o f", "io f", "i"]),
             (strings(&["o ", "fio ", "fi"]), None)
         );
         assert_eq!(
-            write(&["xyz", "b"], &["abxyz"]),
+            written(&["xyz", "b"], &["abxyz"]),
             (strings(&["a"]), Some(StopReason::StopText)),
             "the first in the text ends it"
         );
         assert_eq!(
-            write(&["ção!"], &["canç", "ão", "..."]),
+            written(&["ção!"], &["canç", "ão", "..."]),
             (strings(&["can", "ção..."]), None)
         );
         assert_eq!(
-            write(&["aab"], &["aa", "ab"]),
+            written(&["aab"], &["aa", "ab"]),
             (strings(&["a"]), Some(StopReason::StopText))
         );
         assert_eq!(
-            write(&[], &["a!", "b"]),
+            written(&[], &["a!", "b"]),
             (strings(&["a!"]), Some(StopReason::Interrupted))
         );
     }

@@ -7,6 +7,8 @@ mod journal;
 use crate::engine::cpu::Work;
 use crate::engine::{Executor, Part, StateSlot, Wanted, wait};
 use crate::{LoadedAdapter, Model, PrefixCache, RuntimeError, RwkvState};
+#[cfg(feature = "gpu")]
+pub(crate) use ahead::{AHEAD, Writing, write_together};
 use journal::Journal;
 use ptbr_tokenizer::TokenId;
 use std::ops::ControlFlow;
@@ -392,7 +394,7 @@ impl Session {
 
     /// Before a step on `executor`: its state is brought there.
     pub(crate) async fn settle(&mut self, executor: &Executor) -> Result<(), RuntimeError> {
-        self.go_back();
+        self.go_back_for_good();
         bring(&mut self.slot, &mut self.journal, executor).await
     }
 
@@ -402,9 +404,16 @@ impl Session {
         self.undo_ahead();
     }
 
+    /// The same before a step, which goes on from there.
+    fn go_back_for_good(&mut self) {
+        self.go_back();
+        #[cfg(feature = "gpu")]
+        self.forget_pending();
+    }
+
     /// [`Session::settle`] on its own executor.
     async fn settle_here(&mut self) -> Result<(), RuntimeError> {
-        self.go_back();
+        self.go_back_for_good();
         bring(&mut self.slot, &mut self.journal, &self.executor).await
     }
 

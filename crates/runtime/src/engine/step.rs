@@ -215,6 +215,14 @@ impl Executor {
         }
     }
 
+    /// Counts what so many sessions computed that wrote ahead for so many steps.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn count_draws(&mut self, sessions: usize, steps: usize) {
+        if let Self::Gpu(engine, work) = self {
+            (0..steps).for_each(|_| engine.count([sessions; 2], work));
+        }
+    }
+
     /// Whether an adapter can be applied here.
     pub(crate) fn check_adapter(&self, adapter: &LoadedAdapter) -> Result<(), RuntimeError> {
         match self {

@@ -1,11 +1,9 @@
 //! Drawing tokens and reading them again, one after the other or, on a GPU, several without a word in between.
 
+#[cfg(feature = "gpu")]
+use crate::session::AHEAD;
 use crate::{RuntimeError, Sampler, Session};
 use ptbr_tokenizer::TokenId;
-
-/// Tokens that a GPU draws before it is asked what they are: each question costs a trip through the driver, and each token behind the end of a text was for nothing.
-#[cfg(feature = "gpu")]
-const AHEAD: usize = 4;
 
 /// Draws from a session's logits. After [`Writer::draw`], [`Writer::keep`] says how many of the tokens stand; after [`Writer::finish`] the session has read these and no other.
 pub(super) struct Writer<'a> {

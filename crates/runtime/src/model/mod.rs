@@ -7,7 +7,7 @@ use crate::engine::Executor;
 use crate::engine::cpu::Isa;
 use crate::engine::cpu::rwkv4::Forward;
 #[cfg(feature = "gpu")]
-use crate::engine::gpu::{AdapterChoice, GpuEngine, GpuOptions};
+use crate::engine::gpu::{AdapterChoice, GpuEngine, GpuOptions, GpuSettings};
 use crate::{LoadedAdapter, RuntimeError, StateSpec};
 use ptbr_model::{
     Adapter, AdapterError, ArchConfig, ModelError, ModelSource, ModelStream, SkippedCheckpoint,
@@ -197,7 +197,19 @@ impl Model {
     /// [`Model::use_gpu`] where nobody may wait.
     #[cfg(feature = "gpu")]
     pub async fn use_gpu_async(&self, choice: AdapterChoice) -> Result<(), RuntimeError> {
-        self.open_gpu(GpuOptions::new(choice)).await
+        self.use_gpu_with_async(GpuSettings::new(choice)).await
+    }
+
+    /// [`Model::use_gpu`] with choices that need a reason.
+    #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+    pub fn use_gpu_with(&self, settings: GpuSettings) -> Result<(), RuntimeError> {
+        crate::engine::gpu::block_on(self.use_gpu_with_async(settings))
+    }
+
+    /// [`Model::use_gpu_with`] where nobody may wait.
+    #[cfg(feature = "gpu")]
+    pub async fn use_gpu_with_async(&self, settings: GpuSettings) -> Result<(), RuntimeError> {
+        self.open_gpu(GpuOptions::new(settings)).await
     }
 
     #[cfg(feature = "gpu")]
