@@ -30,7 +30,7 @@ export type PtbrErrorCode =
   | "network"
   /** Neither the computer's nor the GPU's memory holds the model. */
   | "out-of-memory"
-  /** The browser grants no room for the cache. Loading goes on without it; only `storage` rejects with it. */
+  /** The browser grants no room for the cache. Loading goes on without it, and `info.cacheError` says so. */
   | "quota"
   /** An adapter or state belongs to another model, or a state to another adapter. */
   | "wrong-model"
@@ -91,6 +91,10 @@ export interface ModelInfo {
   readonly sha256: string;
   /** Bytes of the file. */
   readonly bytes: number;
+  /** Whether the file is kept for the next visit. */
+  readonly cached: boolean;
+  /** Why it is not, where it was to be: `"quota"` most often. */
+  readonly cacheError: PtbrErrorCode | null;
   /** What computes now; changes with the event `"engine"`. */
   readonly engine: Engine;
   /** Why it is not WebGPU, where `"auto"` chose the CPU or fell back to it; otherwise `null`. */
@@ -170,8 +174,6 @@ export interface AdapterInfo {
   readonly rank: number;
   readonly alpha: number;
   readonly parameters: number;
-  /** The domain it was trained for, where its file says so. */
-  readonly domain: string | null;
   /** Whether it names this model; one that names none was accepted by its shapes alone. */
   readonly namesModel: boolean;
 }
@@ -241,7 +243,7 @@ export class Session {
   prefill(tokens: ArrayLike<number>): Promise<Float32Array>;
   /** Reads tokens; the logits after each, one row after the other, `[tokens, vocab_size]`. */
   logits(tokens: ArrayLike<number>): Promise<Float32Array>;
-  /** What the session remembers, a few kilobytes that grow with no text. */
+  /** What the session remembers, adapter included: as long for a book as for a word. */
   saveState(): Promise<Uint8Array>;
   /** Goes back to a saved state. It names its model and adapter: `"wrong-model"` when they are not this session's. */
   loadState(bytes: Uint8Array | ArrayBuffer): Promise<void>;

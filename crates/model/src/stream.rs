@@ -191,6 +191,12 @@ impl ModelStream {
         lengths.max().unwrap_or(0)
     }
 
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        let lengths = self.index.entries().map(|(_, entry)| entry.len() as u64);
+        lengths.sum()
+    }
+
     /// Where a tensor lies, for [`ModelStream::read`]: one of the configuration by its official name, or a matrix's values.
     pub fn locate(&self, name: &str) -> Result<TensorLocation, TensorError> {
         let entry = self.index.entry(name)?;
@@ -220,7 +226,13 @@ impl ModelStream {
 
     /// A tensor's bytes, in words because its elements want that alignment; the last one may be filled up with zeros.
     pub fn read(&self, tensor: &TensorLocation) -> Result<Vec<u32>, TensorError> {
-        let mut words = vec![0u32; tensor.len.div_ceil(4)];
+        let len = tensor.len.div_ceil(4);
+        let mut words: Vec<u32> = Vec::new();
+        // In a browser, memory that is not there is an everyday error.
+        words.try_reserve_exact(len).map_err(|_| {
+            TensorError::io(Path::new(self.label()), io::ErrorKind::OutOfMemory.into())
+        })?;
+        words.resize(len, 0);
         let bytes = &mut bytemuck::cast_slice_mut(&mut words)[..tensor.len];
         read(self.label(), &*self.reader, tensor.start, bytes)?;
         Ok(words)
