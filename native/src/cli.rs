@@ -5,11 +5,16 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
+<<<<<<< HEAD
     adapters, benchmark, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize,
     serve, test_model, tokenize, train_tokenizer,
+=======
+    adapters, benchmark, clean_corpus, domains, evaluate, generate, info, logits, process_wiki,
+    quantize, test_model, tokenize, train_tokenizer,
+>>>>>>> h-webcore
 };
 #[cfg(feature = "train")]
-use crate::commands::{demo, resume, test_gpu, train};
+use crate::commands::{demo, finetune, resume, test_gpu, train};
 
 /// Train and run small RWKV language models of Brazilian Portuguese.
 ///
@@ -50,6 +55,9 @@ pub enum Command {
     Train(train::Args),
     #[cfg(feature = "train")]
     Resume(resume::Args),
+    #[cfg(feature = "train")]
+    Finetune(finetune::Args),
+    Domains(domains::Args),
     Evaluate(evaluate::Args),
     Quantize(quantize::Args),
     Generate(generate::Args),
@@ -80,6 +88,9 @@ impl Command {
             Self::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
             Self::Resume(args) => resume::run(&args),
+            #[cfg(feature = "train")]
+            Self::Finetune(args) => finetune::run(&args),
+            Self::Domains(args) => domains::run(&args),
             Self::Evaluate(args) => evaluate::run(&args),
             Self::Quantize(args) => quantize::run(&args),
             Self::Generate(args) => generate::run(&args),
