@@ -32,17 +32,18 @@ const stop = byId("stop", HTMLButtonElement);
 const goOn = byId("go-on", HTMLButtonElement);
 const copy = byId("copy", HTMLButtonElement);
 
+/** @type {import("./catalog.js").OfferedModel[]} */
+let offered = [];
+
 const notices = new Notices();
 const opener = new Opener(notices);
 const card = new ModelCard();
 const announcer = new Announcer();
-const adapters = new AdapterMenu(useAdapter, (error) => sayError("adapter", error));
-const paper = new Paper((name) => adapters.titleOf(name));
+const adapters = new AdapterMenu(titleOfAdapter, useAdapter, (error) => sayError("adapter", error));
+const paper = new Paper(titleOfAdapter);
 const storagePanel = new StoragePanel(drawChoice);
 const writer = new Writer({ onDraft: showDraft, onStart: showStart, onPiece: showPiece, onEnd: showEnd });
 
-/** @type {import("./catalog.js").OfferedModel[]} */
-let offered = [];
 /** @type {import("./package/index.js").Model | null} */
 let model = null;
 /** What is open, or was when the text was written. @type {import("./opener.js").Source | null} */
@@ -127,7 +128,7 @@ function takeFiles(intake) {
     void openSource({ name: intake.model.name, file: intake.model, url: "" }, chosenEngine());
   } else if ("adapter" in intake && model) {
     const { name, config, weights } = intake.adapter;
-    adapters.add({ name, title: null, source: { config, weights } }).catch((error) => sayError("adapter", error));
+    adapters.add({ name, source: { config, weights } }).catch((error) => sayError("adapter", error));
   } else {
     const names = "adapter" in intake ? t("files.no-model") : intake.unknown;
     notices.show("files", { kind: "warning", text: "files", values: { names } });
@@ -339,4 +340,10 @@ function drawChoice() {
 /** @param {import("./opener.js").Source} opened */
 function titleOfModel(opened) {
   return offered.find(({ name }) => opened.file === null && name === opened.name)?.title[language()] ?? opened.name;
+}
+
+/** One that no model of this site offers came from disk and has only its name. @param {string | null} name */
+function titleOfAdapter(name) {
+  if (name === null) return t("adapters.none");
+  return offered.flatMap((model) => model.adapters).find((adapter) => adapter.name === name)?.title[language()] ?? name;
 }
