@@ -163,6 +163,7 @@ async function openSource(next, engine) {
     writer.use(model);
     await goBack(restored ?? text);
     restored = null;
+    void keep();
     notices.hide("from-disk");
     sayWhyNotWebGpu(engine);
     void storage.persist().catch(() => {});
@@ -173,14 +174,18 @@ async function openSource(next, engine) {
 }
 
 /**
- * Adapter and state as they were, when it is this model that wrote the text.
+ * State and adapter as they were, when it is this model that wrote the text.
  * @param {import("./kept.js").Kept} kept
  */
 async function goBack(kept) {
+  const { state, stateAdapter, adapter, modelId, read } = kept;
   try {
-    if (!adapters.has(kept.adapter)) return;
-    await adapters.choose(kept.adapter);
-    if (kept.state && kept.modelId === model?.info.modelId) await writer.resume(kept.state, kept.read);
+    if (state && modelId === model?.info.modelId && adapters.has(stateAdapter)) {
+      await adapters.choose(stateAdapter);
+      await writer.resume(state, read);
+    }
+    // Another one where the page was left while a second adapter was writing.
+    if (adapters.has(adapter) && adapter !== adapters.chosen) await adapters.choose(adapter);
   } catch (error) {
     // The text is there all the same, and is read again when it is continued.
     sayError("adapter", error);
@@ -270,7 +275,7 @@ function sayEngine(event) {
 /** @param {"auto" | "webgpu" | "cpu"} asked */
 function sayWhyNotWebGpu(asked) {
   if (asked === "auto" && model?.info.engine === "cpu") {
-    notices.show("engine", { kind: "info", text: "engine.no-webgpu", detail: model.info.engineReason ?? undefined });
+    notices.show("engine", { kind: "info", text: "engine.no-webgpu", detail: model.info.engineReason ?? undefined, once: true });
   } else {
     notices.hide("engine");
   }
@@ -301,6 +306,7 @@ function record() {
     prompt: begun,
     spans,
     state: writer.state,
+    stateAdapter: writer.stateAdapter,
     read,
     settings: keptSettings(),
   };
