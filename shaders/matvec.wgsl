@@ -3,11 +3,20 @@
 // Dispatch: x = blocks of weight rows, y = blocks of TOKENS rows of input. A team of invocations takes ROWS weight rows at a time and
 // strides over their units: a subgroup with SUBGROUPS, sixteen invocations without. params[12]: weight rows of a workgroup, a multiple of 4·ROWS
 // without SUBGROUPS, which in a browser also needs `enable subgroups;` in front (naga refuses the line). Sums are taken in one order that depends on the size of the team alone.
+//
+// DOTS: products of integers, for weights that are integers; the workgroup rounds its inputs to bytes first. Its four teams take 32 rows at a time, which have the same inputs: parts begin at
+// multiples of 32.
 
 #import weights
 #import project
+#ifdef DOTS
+#import activations
+
+const ROWS: u32 = 8u;
+#else
 
 const ROWS: u32 = 4u;
+#endif
 
 #ifdef SUBGROUPS
 @compute @workgroup_size(64)
@@ -37,6 +46,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // Rows of weights behind the last repeat it: every invocation stays in the loop for the barriers.
         let last = params[1] - 1u;
         var sums: array<array<f32, ROWS>, TOKENS>;
+#ifdef DOTS
+        let part = part_of(min(block, last) + params[11]);
+        for (var chunk = 0u; chunk < units; chunk += CHUNK) {
+            let chunk_end = min(units, chunk + CHUNK);
+            // What was rounded for the block before will do where it is all of the same part's input.
+            if block == group.x * params[12] || units > CHUNK || part != part_of(block - 1u + params[11]) {
+                workgroupBarrier();
+                round_chunk(first_row, part, chunk, chunk_end, thread);
+                workgroupBarrier();
+            }
+            for (var unit = chunk + lane; unit < chunk_end; unit += lanes) {
+                var w: array<vec4<u32>, ROWS>;
+                var scale: array<vec2<f32>, ROWS>;
+                for (var r = 0u; r < ROWS; r++) {
+                    let at = min(o + r, last) * units + unit;
+                    w[r] = weights[at];
+                    scale[r] = unit_scale(at);
+                }
+                for (var t = 0u; t < TOKENS; t++) {
+                    let x = bytes_at(t, unit - chunk);
+                    for (var r = 0u; r < ROWS; r++) {
+                        sums[t][r] += unit_product(w[r], scale[r], x);
+                    }
+                }
+            }
+        }
+#else
         let part = part_of(min(o, last) + params[11]);
         for (var unit = lane; unit < units; unit += lanes) {
             var w: array<vec4<u32>, ROWS>;
@@ -72,6 +108,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
+#endif
 #ifdef SUBGROUPS
         for (var t = 0u; t < TOKENS; t++) {
             for (var r = 0u; r < ROWS; r++) {
@@ -88,12 +125,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         workgroupBarrier();
-        if thread < 4u * ROWS * TOKENS {
-            let t = thread % TOKENS;
-            let r = thread / TOKENS;
+        for (var one = thread; one < 4u * ROWS * TOKENS; one += 64u) {
+            let t = one % TOKENS;
+            let r = one / TOKENS;
             var sum = 0.0;
             for (var i = 0u; i < 16u; i++) {
-                sum += partial[thread * 16u + i];
+                sum += partial[one * 16u + i];
             }
             if block + r < end && first_row + t < params[0] {
                 finish(first_row + t, block + r + params[11], sum);

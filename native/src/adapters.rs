@@ -21,6 +21,9 @@ pub struct AdapterOption {
     pub adapter: Option<String>,
 }
 
+/// What `generate --adapter` takes for the name of no adapter: the one that fits the prompt.
+pub const AUTO: &str = "auto";
+
 impl AdapterOption {
     /// The adapter that the flag names, loaded for `model`, which was found at `path`.
     ///
@@ -30,13 +33,25 @@ impl AdapterOption {
         let Some(named) = &self.adapter else {
             return Ok(None);
         };
-        let folder = find(named, Some(path))?;
-        let loaded = model
-            .load_adapter(&folder)
-            .with_context(|| format!("cannot use the adapter {}", folder.display()))?;
-        warn_of(loaded.matching(), &folder, ui);
-        Ok(Some(loaded))
+        if named == AUTO {
+            bail!(
+                "--adapter {AUTO} picks an adapter by the prompt of `generate`, and here is none; name an adapter"
+            );
+        }
+        Ok(Some(load(model, &find(named, Some(path))?, ui)?))
     }
+}
+
+/// The adapter in `folder`, loaded for `model`.
+///
+/// # Errors
+/// When it is damaged, or belongs to another model.
+pub fn load(model: &Model, folder: &Path, ui: &Ui) -> Result<Arc<LoadedAdapter>> {
+    let loaded = model
+        .load_adapter(folder)
+        .with_context(|| format!("cannot use the adapter {}", folder.display()))?;
+    warn_of(loaded.matching(), folder, ui);
+    Ok(loaded)
 }
 
 /// Says so when an adapter names no model.

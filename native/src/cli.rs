@@ -5,11 +5,11 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    adapters, benchmark, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize,
-    test_model, tokenize, train_tokenizer,
+    adapters, benchmark, clean_corpus, domains, evaluate, generate, info, logits, process_wiki,
+    quantize, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
-use crate::commands::{demo, resume, test_gpu, train};
+use crate::commands::{demo, finetune, resume, test_gpu, train};
 
 /// Train and run small RWKV language models of Brazilian Portuguese.
 ///
@@ -50,6 +50,9 @@ pub enum Command {
     Train(train::Args),
     #[cfg(feature = "train")]
     Resume(resume::Args),
+    #[cfg(feature = "train")]
+    Finetune(finetune::Args),
+    Domains(domains::Args),
     Evaluate(evaluate::Args),
     Quantize(quantize::Args),
     Generate(generate::Args),
@@ -79,6 +82,9 @@ impl Command {
             Self::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
             Self::Resume(args) => resume::run(&args),
+            #[cfg(feature = "train")]
+            Self::Finetune(args) => finetune::run(&args),
+            Self::Domains(args) => domains::run(&args),
             Self::Evaluate(args) => evaluate::run(&args),
             Self::Quantize(args) => quantize::run(&args),
             Self::Generate(args) => generate::run(&args),

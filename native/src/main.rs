@@ -10,6 +10,7 @@ mod config_file;
 #[cfg(feature = "train")]
 mod demo;
 mod documents;
+mod domains;
 #[cfg(feature = "train")]
 mod gpu_check;
 mod loading;

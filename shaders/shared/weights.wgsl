@@ -2,6 +2,8 @@
 // at a time: a unit. The define WEIGHTS_F32, WEIGHTS_F16, WEIGHTS_INT8, WEIGHTS_FP8 or WEIGHTS_INT4 says which, SCALES that it has
 // scales. Twin: MatrixData::dequantize of ptbr-model.
 //
+// unpack4xI8 and its like would do, but belong to a language feature that an implementation may lack.
+//
 // UNIT: elements of a unit. X4: their number in vec4s.
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>; // [rows, cols / UNIT]
@@ -23,6 +25,7 @@ const X4: u32 = 2u;
 #ifdef WEIGHTS_INT8
 const UNIT: u32 = 16u;
 const X4: u32 = 4u;
+const BYTES_FROM_TOP = vec4<u32>(24u, 16u, 8u, 0u);
 #endif
 #ifdef WEIGHTS_FP8
 const UNIT: u32 = 16u;
@@ -31,6 +34,7 @@ const X4: u32 = 4u;
 #ifdef WEIGHTS_INT4
 const UNIT: u32 = 32u;
 const X4: u32 = 8u;
+const BYTES = vec4<u32>(0u, 8u, 16u, 24u);
 #endif
 
 #ifdef WEIGHTS_FP8
@@ -54,13 +58,13 @@ fn quad(unit: vec4<u32>, i: u32) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(pair.x), unpack2x16float(pair.y));
 #endif
 #ifdef WEIGHTS_INT8
-    return vec4<f32>(unpack4xI8(unit[i]));
+    return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(unit[i]) << BYTES_FROM_TOP) >> vec4<u32>(24u));
 #endif
 #ifdef WEIGHTS_FP8
     return e4m3(unit[i]);
 #endif
 #ifdef WEIGHTS_INT4
-    return vec4<f32>(unpack4xU8((unit[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu));
+    return vec4<f32>((vec4<u32>(unit[i & 3u] >> ((i >> 2u) * 4u)) >> BYTES) & vec4<u32>(15u));
 #endif
 }
 

@@ -11,7 +11,7 @@ use crate::program::run;
 use crate::samples::{self, TinyModel};
 
 /// A run with a model of one layer of 32 channels; its model id.
-fn prepare(at: &Path) -> String {
+pub fn prepare(at: &Path) -> String {
     samples::prepare(at);
     TinyModel::new(at).save_checkpoint(&at.join("run"), 1);
     let info = run(at, &["info", "run", "--json"]).done().json();
@@ -20,7 +20,16 @@ fn prepare(at: &Path) -> String {
 
 /// Writes an adapter that changes a good part of what the model computes.
 fn save_adapter(folder: &Path, model_id: Option<&str>, in_features: usize) -> Adapter {
-    let mut seed = 7u32;
+    save_adapter_of(7, folder, model_id, in_features)
+}
+
+/// The same of another seed, which is another adapter.
+pub fn save_adapter_of(
+    mut seed: u32,
+    folder: &Path,
+    model_id: Option<&str>,
+    in_features: usize,
+) -> Adapter {
     let mut values = |count: usize| -> Vec<f32> {
         let noise = (0..count).map(|_| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -125,6 +134,7 @@ fn an_adapter_is_listed_used_and_merged() {
 
     let args = "adapters merge --model run --adapter legal --output merged.safetensors --json";
     let merged = run(at, &args.split(' ').collect::<Vec<_>>()).done().json();
+    assert_eq!(merged["adapter_id"], legal.id());
     assert_ne!(merged["model_id"], id.as_str());
     assert_eq!(merged["base_model_id"], id.as_str());
     let baked = logits(&["--model", "merged.safetensors"]);
@@ -378,4 +388,153 @@ fn a_stop_text_ends_the_writing() {
     assert_eq!(stopped["stop"], "stop_text");
     let first = text.find(&stop).expect("it is in there");
     assert_eq!(stopped["text"], text[..first]);
+}
+
+#[test]
+fn several_adapters_become_one_model_or_one_adapter() {
+    let folder = tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let id = prepare(at);
+    let one = save_adapter_of(7, &at.join("run/adapters/legal"), Some(&id), 32);
+    let two = save_adapter_of(8, &at.join("run/adapters/medical"), Some(&id), 32);
+    let merge = |more: &[&str]| {
+        let base = ["adapters", "merge", "--model", "run", "--json"];
+        run(at, &[&base, more].concat())
+    };
+    let both = ["--adapter", "legal=0.7", "--adapter", "medical=-0.25"];
+    let model = merge(&[&both[..], &["--output", "both.safetensors"]].concat()).done();
+    let model = model.json();
+    assert_eq!(
+        model["adapter_ids"],
+        serde_json::json!([one.id(), two.id()])
+    );
+    assert_eq!(model["weights"], serde_json::json!([0.7, -0.25]));
+    assert!(model["adapter_id"].is_null());
+    let joined = merge(
+        &[
+            &both[..],
+            &["--as-adapter", "--output", "run/adapters/both"],
+        ]
+        .concat(),
+    );
+    let joined = joined.done().json();
+    let read = read_adapter(&at.join("run/adapters/both")).expect("an adapter");
+    assert_eq!(joined["adapter_id"], read.id());
+    assert_eq!(read.config.rank, 8);
+    assert_eq!(read.model_id.as_deref(), Some(&id[..]));
+
+    let logits = |args: &[&str]| {
+        let args = [&["logits", "--tokens", "5,17,42", "--json"], args].concat();
+        numbers(&run(at, &args).done().json()["logits"])
+    };
+    let apart = |a: &[f64], b: &[f64]| {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    let baked = logits(&["--model", "both.safetensors"]);
+    let applied = logits(&["--model", "run", "--adapter", "both"]);
+    assert!(apart(&baked, &applied) < 1e-4);
+    assert!(apart(&baked, &logits(&["--model", "run"])) > 0.05);
+    assert!(apart(&baked, &logits(&["--model", "run", "--adapter", "legal"])) > 0.05);
+
+    // An adapter is replaced by one, anything else is not.
+    merge(&[
+        "--adapter",
+        "legal",
+        "--as-adapter",
+        "--output",
+        "run/adapters/both",
+    ])
+    .done();
+    merge(&["--adapter", "legal", "--as-adapter", "--output", "run"])
+        .fails_with(&["run is there already and is no adapter"]);
+    merge(&["--adapter", "legal=viel", "--output", "x.safetensors"])
+        .fails_with(&["legal=viel", "a number like 0.7"]);
+    assert!(!at.join("x.safetensors").exists());
+}
+
+#[test]
+fn the_adapter_that_fits_the_prompt_is_taken() {
+    let folder = tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let id = prepare(at);
+    let one = save_adapter_of(7, &at.join("run/adapters/legal"), Some(&id), 32);
+    save_adapter_of(8, &at.join("run/adapters/medical"), Some(&id), 32);
+    let generate = |prompt: &str, more: &[&str]| {
+        let base = ["generate", "--model", "run", "--prompt", prompt, "--json"];
+        run(at, &[&base, more].concat())
+    };
+    let greedy = ["--temperature", "0", "--max-tokens", "30"];
+    // What an adapter writes is likely with it; with the others it is not.
+    let own = generate(
+        "O Brasil é",
+        &[&greedy[..], &["--adapter", "legal"]].concat(),
+    );
+    let prompt = format!(
+        "O Brasil é{}",
+        own.done().json()["text"].as_str().expect("a text")
+    );
+    let sampled = [
+        "--seed",
+        "4",
+        "--repetition-penalty",
+        "1.5",
+        "--max-tokens",
+        "12",
+    ];
+    let auto = generate(&prompt, &[&sampled[..], &["--adapter", "auto"]].concat()).done();
+    assert!(
+        auto.err
+            .contains("adapter: legal; it makes the prompt likelier"),
+        "{}",
+        auto.err
+    );
+    let auto = auto.json();
+    assert_eq!(auto["adapter"], one.id());
+    let choice = &auto["choice"];
+    assert_eq!(choice["adapter"], "legal");
+    let loss = |n: usize| choice["candidates"][n]["loss"].as_f64().expect("a number");
+    assert_eq!(choice["candidates"][0]["adapter"], "legal");
+    assert_eq!(choice["candidates"][1]["adapter"], "medical");
+    let lead = choice["lead"].as_f64().expect("a number");
+    let base = choice["base_loss"].as_f64().expect("a number");
+    assert!(
+        (base - loss(0) - lead).abs() < 1e-9 && lead > 1.0,
+        "{choice}"
+    );
+    assert!(loss(0) < loss(1), "{choice}");
+    // As if it had been named.
+    let named = generate(&prompt, &[&sampled[..], &["--adapter", "legal"]].concat());
+    let named = named.done().json();
+    assert_eq!(auto["tokens"], named["tokens"]);
+    assert_eq!(auto["prompt_tokens"], named["prompt_tokens"]);
+    assert!(named.get("choice").is_none());
+
+    let short = generate("a", &["--adapter", "auto", "--max-tokens", "2"]).done();
+    assert!(
+        short.err.contains("adapter: none; a prompt of one token"),
+        "{}",
+        short.err
+    );
+    assert!(short.json()["choice"]["adapter"].is_null());
+    generate("", &["--adapter", "auto"]).fails_with(&["chosen by the prompt, and it is empty"]);
+    generate(
+        "x",
+        &["--adapter", "auto", "--state", "s", "--max-tokens", "2"],
+    )
+    .done();
+    generate("x", &["--adapter", "auto", "--state", "s"])
+        .fails_with(&["s goes on with the adapter that it was made with"]);
+    let data = [
+        "evaluate",
+        "--model",
+        "run",
+        "--data",
+        "texto.txt",
+        "--adapter",
+        "auto",
+    ];
+    run(at, &data).fails_with(&["by the prompt of `generate`"]);
+    fs::remove_dir_all(at.join("run/adapters")).expect("removed");
+    generate("x y", &["--adapter", "auto"]).fails_with(&["no adapters to choose from"]);
 }

@@ -19,6 +19,9 @@ const COMMANDS: &[&str] = &[
     "train",
     #[cfg(feature = "train")]
     "resume",
+    #[cfg(feature = "train")]
+    "finetune",
+    "domains",
     "evaluate",
     "quantize",
     "generate",
@@ -48,7 +51,9 @@ fn every_command_explains_itself() {
 /// The help as a program built with the feature `gpu` prints it, which is what the snapshots show. Without it a model cannot be run on a GPU (it can be trained on one all the same), so
 /// there is one choice less, and nothing else differs.
 fn with_gpu(command: &str, help: String) -> String {
-    if cfg!(feature = "gpu") || ["demo", "train", "resume", "test-gpu"].contains(&command) {
+    if cfg!(feature = "gpu")
+        || ["demo", "train", "resume", "finetune", "test-gpu"].contains(&command)
+    {
         return help;
     }
     assert!(
@@ -58,16 +63,30 @@ fn with_gpu(command: &str, help: String) -> String {
     help.replace(CPU, &format!("{CPU}{GPU}"))
 }
 
+/// Commands that have commands.
+const GROUPS: [(&str, &[&str]); 2] = [
+    (
+        "adapters",
+        &["list", "inspect", "evaluate", "merge", "export"],
+    ),
+    ("domains", &["list", "export"]),
+];
+
 #[test]
-fn every_command_of_adapters_explains_itself() {
-    for command in ["list", "inspect", "merge", "export"] {
-        let shown = run(Path::new("."), &["adapters", command, "--help"]).done();
-        let example = shown.out.rsplit("Example").next().unwrap_or_default();
-        assert!(
-            example.contains(&format!("ptbr-slm adapters {command} ")),
-            "{command}: the help ends with `{example}`"
-        );
-        assert_snapshot(&format!("help-adapters-{command}"), &shown.out);
+fn every_command_of_a_group_explains_itself() {
+    for (group, commands) in GROUPS {
+        for command in commands {
+            let shown = run(Path::new("."), &[group, command, "--help"]).done();
+            let example = shown.out.rsplit("Example").next().unwrap_or_default();
+            assert!(
+                example.contains(&format!("ptbr-slm {group} {command} ")),
+                "{group} {command}: the help ends with `{example}`"
+            );
+            assert_snapshot(
+                &format!("help-{group}-{command}"),
+                &with_gpu(command, shown.out),
+            );
+        }
     }
 }
 

@@ -7,6 +7,9 @@ mod bad_input;
 mod benchmark;
 #[cfg(feature = "train")]
 mod demo;
+mod domains;
+#[cfg(feature = "train")]
+mod finetune;
 #[cfg(feature = "train")]
 mod gpu;
 mod help;

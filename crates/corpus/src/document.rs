@@ -170,7 +170,7 @@ impl Iterator for Documents {
 
 /// Documents of one file.
 #[derive(Debug)]
-struct FileReader {
+pub(crate) struct FileReader {
     lines: LineReader,
     name: String,
     jsonl: bool,
@@ -178,7 +178,7 @@ struct FileReader {
 }
 
 impl FileReader {
-    fn open(file: &TextFile) -> Result<Self, CorpusError> {
+    pub(crate) fn open(file: &TextFile) -> Result<Self, CorpusError> {
         let lines = LineReader::open(&file.path, false)?;
         Ok(Self {
             lines,
@@ -188,7 +188,7 @@ impl FileReader {
         })
     }
 
-    fn next_document(&mut self) -> Result<Option<Document>, CorpusError> {
+    pub(crate) fn next_document(&mut self) -> Result<Option<Document>, CorpusError> {
         if self.jsonl {
             self.next_json()
         } else {

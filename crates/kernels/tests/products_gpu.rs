@@ -127,7 +127,21 @@ const SHAPES: &[Shape<'static>] = &[
         adapters: false,
         split: &[512, 992],
     },
+    // More columns than a chunk of rounded inputs has.
+    Shape {
+        rows: 5,
+        cols: 4160,
+        parts: &[32, 64],
+        outcome: Outcome::Store,
+        adapters: false,
+        split: &[],
+    },
 ];
+
+/// Whether a kernel rounds its inputs to bytes.
+fn has_dots(kernel: &Kernel) -> bool {
+    kernel.permutation.ends_with("_dots")
+}
 
 /// Kernels of products with the format that their permutation names and the rows of input of a workgroup.
 fn kernels() -> Vec<(&'static Kernel, WeightFormat, usize)> {
@@ -151,8 +165,8 @@ fn kernels() -> Vec<(&'static Kernel, WeightFormat, usize)> {
     let found: Vec<_> = table::KERNELS.iter().filter(is_product).map(of).collect();
     assert_eq!(
         found.len(),
-        25,
-        "5 formats of matmul, 20 permutations of matvec"
+        31,
+        "5 formats of matmul, 20 permutations of matvec, 6 with products of integers"
     );
     found
 }
@@ -168,7 +182,10 @@ fn run(
     low: &[u32],
 ) -> Vec<f32> {
     let mut out: Vec<u32> = bytemuck::cast_slice(&product.out).to_vec();
-    for (weights, params) in product.bindings(matrix, split) {
+    for (weights, mut params) in product.bindings(matrix, split) {
+        if has_dots(kernel) {
+            params.workgroup_rows = params.workgroup_rows.next_multiple_of(32);
+        }
         let words = params.words();
         let (input, bank): (&[u32], &[u32]) = (
             bytemuck::cast_slice(&product.input),
@@ -254,15 +271,20 @@ fn products_agree_with_their_twins_in_every_format() {
             }
             let mut worst = 0.0f32;
             for shape in SHAPES {
-                let product = Product::random(&mut rng, shape);
+                let mut product = Product::random(&mut rng, shape);
                 let matrix = matrix(&mut rng, format, shape);
+                // What is multiplied, and what adapters read, which nobody rounds.
+                let multiplied = match has_dots(kernel) {
+                    true => product.rounded(),
+                    false => product.clone(),
+                };
                 let low = product.low();
                 let what = format!(
                     "{} {} on {}, {shape:?}",
                     kernel.name, kernel.permutation, gpu.name
                 );
                 let found = run(&gpu, kernel, tokens, &product, &matrix, shape.split, &low);
-                let expected = product.expected(&matrix, &low);
+                let expected = multiplied.expected(&matrix, &low);
                 worst = worst.max(compare(&what, &product, &matrix, &found, &expected));
             }
             println!(
@@ -306,6 +328,41 @@ fn a_row_gives_the_same_bits_alone_and_in_a_batch() {
                     kernel.permutation,
                     gpu.name
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_input_that_is_no_number_gives_no_number() {
+    let mut rng = Random::fresh("no numbers");
+    let shape = Shape {
+        rows: 3,
+        cols: 96,
+        parts: &[64],
+        outcome: Outcome::Store,
+        adapters: false,
+        split: &[],
+    };
+    for gpu in adapters() {
+        for (kernel, format, tokens) in kernels().into_iter().filter(|(k, ..)| has_dots(k)) {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut product = Product::random(&mut rng, &shape);
+                let matrix = matrix(&mut rng, format, &shape);
+                let (stride, out) = (product.params.input_stride, product.params.output_stride);
+                product.input[stride as usize + 40] = bad;
+                let low = product.low();
+                let found = run(&gpu, kernel, tokens, &product, &matrix, &[], &low);
+                for (row, found) in found.chunks_exact(out as usize).enumerate() {
+                    let found = &found[product.params.first_output as usize..][..64];
+                    assert!(
+                        found.iter().all(|y| y.is_finite() == (row != 1)),
+                        "{} {} on {}, {bad}: row {row} is {found:?}",
+                        kernel.name,
+                        kernel.permutation,
+                        gpu.name
+                    );
+                }
             }
         }
     }

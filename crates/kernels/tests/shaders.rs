@@ -108,6 +108,20 @@ fn the_table_says_what_the_shaders_say() {
 }
 
 #[test]
+fn packed_integers_are_left_to_the_permutations_named_so() {
+    // The language feature packed_4x8_integer_dot_product: a browser without it refuses a shader that calls any of these.
+    for kernel in KERNELS {
+        let calls = ["pack4x", "dot4I8Packed", "dot4U8Packed"].map(|name| {
+            let mut calls = kernel.source.match_indices(name);
+            calls.any(|(at, _)| !kernel.source[at..].starts_with("pack4x8"))
+        });
+        let what = format!("{} {}", kernel.name, kernel.permutation);
+        let named = kernel.permutation.ends_with("_dots");
+        assert_eq!(calls.contains(&true), named, "{what}: {calls:?}");
+    }
+}
+
+#[test]
 fn the_table_is_a_function_of_the_shaders() {
     let (sources, permutations) = repository_shaders();
     let once = shaders::compile(&sources, &permutations).expect("the shaders compile");

@@ -8,6 +8,8 @@
 //! | weights in memory or on a GPU | a checkpoint | [`save_checkpoint`] |
 //! | a training output folder | its newest undamaged checkpoint | [`find_checkpoint`] |
 //! | whatever the user calls "the model" | weights, configuration, tokenizer | [`ModelSource::open`] |
+//! | a model file that must not be in memory as a whole | one tensor after the other | [`ModelStream::open`] |
+//! | a domain's name | how a model is tuned to it, and on which texts | [`DomainRegistry`] |
 //! | f32 weights | a smaller model file | [`QuantizationPlan`], [`write_model_file_with`] |
 #![deny(missing_docs)]
 
@@ -18,6 +20,7 @@ mod adapter;
 mod arch;
 mod checkpoint;
 mod digest;
+mod domain;
 mod error;
 mod exact_float;
 mod finite;
@@ -26,6 +29,7 @@ mod memory;
 mod model_file;
 mod model_id;
 mod model_writer;
+mod nearest;
 mod plan;
 mod presets;
 mod quantize;
@@ -34,22 +38,29 @@ mod rwkv4;
 mod safetensors_writer;
 mod source;
 mod storage;
+mod stream;
 mod tensor;
 mod tensor_file;
+mod tensor_index;
 mod training;
 
 pub use adapter::{
-    Adapter, AdapterConfig, AdapterError, AdapterMatch, AdapterName, LoraModule, read_adapter,
-    write_adapter, write_adapter_as, write_web_rwkv_adapter,
+    Adapter, AdapterConfig, AdapterError, AdapterMatch, AdapterName, LoraModule, MergedWeights,
+    WeightedAdapter, read_adapter, write_adapter, write_adapter_as, write_web_rwkv_adapter,
 };
 pub use arch::ArchConfig;
 pub use checkpoint::{
-    Checkpoint, CheckpointConfig, CheckpointContents, CheckpointError, FoundCheckpoint,
-    LossScaleState, OutputLock, SkippedCheckpoint, TrainState, Verify, checkpoint_name,
-    clean_leftovers, find_checkpoint, open_checkpoint, open_checkpoint_with, prune_checkpoints,
-    save_checkpoint, save_checkpoint_with,
+    Checkpoint, CheckpointConfig, CheckpointContents, CheckpointError, FineTuneCheckpoint,
+    FineTuneContents, FineTuneState, FoundCheckpoint, LossScaleState, OutputLock,
+    SkippedCheckpoint, TrainState, Verify, checkpoint_name, clean_leftovers, find_checkpoint,
+    find_fine_tune_checkpoint, open_checkpoint, open_checkpoint_with, open_fine_tune_checkpoint,
+    prune_checkpoints, save_checkpoint, save_checkpoint_with, save_fine_tune_checkpoint,
 };
 pub use digest::{hex, sha256, short_hex};
+pub use domain::{
+    DataSource, Domain, DomainData, DomainError, DomainFineTuneConfig, DomainRegistry,
+    FineTuneMethod, Split,
+};
 pub use error::{ConfigError, ModelError, TensorError};
 pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_and_minimum};
 pub use memory::{MemoryEstimate, Placement, Precision};
@@ -66,6 +77,7 @@ pub use rwkv4::RwkvConfig;
 pub use safetensors_writer::write_safetensors;
 pub use source::ModelSource;
 pub use storage::{DiskStorage, Storage, StorageFile};
+pub use stream::{ModelStream, ReadAt, TensorLocation};
 pub use tensor::{MemoryTensors, TensorSource, TensorSpec};
 pub use tensor_file::TensorFile;
 pub use training::{Recipe, TrainingConfig};

@@ -62,12 +62,12 @@ struct Kept {
 impl Placement {
     fn kept(self) -> Kept {
         match self {
-            // Inputs of two norms, five shifted inputs with what they were made of, k, v, r, the gates, WKV, both additions; the key
-            // product and its square. Logits exist in blocks of 4 Mi elements.
+            // Inputs of two norms, five shifted inputs with what they were made of, k, v, the gates with what they multiply, the
+            // input of the last product of time mixing; the key product and its square. Logits exist in blocks of 4 Mi elements.
             Self::Cpu => Kept {
-                layer_d_model: 19,
+                layer_d_model: 15,
                 layer_d_ffn: 2,
-                outer_d_model: 6,
+                outer_d_model: 5,
                 logits: |all| all.min(4 << 20),
                 program: 34_000_000,
             },

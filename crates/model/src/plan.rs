@@ -255,7 +255,8 @@ pub fn matrix_kind(name: &str) -> &str {
     }
 }
 
-fn contains_parts(name: &str, pattern: &str) -> bool {
+/// Whether `pattern` is a run of whole parts of `name` between dots.
+pub(crate) fn contains_parts(name: &str, pattern: &str) -> bool {
     let parts: Vec<&str> = name.split('.').collect();
     let wanted: Vec<&str> = pattern.split('.').collect();
     parts.windows(wanted.len()).any(|part| part == wanted)

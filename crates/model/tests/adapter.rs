@@ -196,6 +196,7 @@ fn configurations_that_mean_something_else_are_refused() {
     assert!(error("r", 0.into()).contains("`r` is 0"));
     assert!(error("r", u64::MAX.into()).contains("`r` is 18446744073709551615"));
     assert!(error("lora_alpha", (-1).into()).contains("`lora_alpha` is -1"));
+    assert!(error("lora_alpha", 1e300.into()).contains("fit into an f32"));
     assert!(error("bias", "all".into()).contains("`bias`"));
     assert!(error("fan_in_fan_out", true.into()).contains("`fan_in_fan_out`"));
     assert!(error("modules_to_save", serde_json::json!(["head"])).contains("`modules_to_save`"));

@@ -65,26 +65,12 @@ pub fn evaluate_session(
     }
     model.check_tokens(tokens)?;
     let total = targets.len() as u64;
-    let (mut nats, mut right, mut failed) = (0.0f64, 0u64, None);
-    let mut exponentials = Vec::new();
+    let mut losses = Losses::default();
     let read = session.prefill_all(inputs, &mut |index, logits| {
-        let target = targets[index];
-        let (loss, best) = cross_entropy(logits, usize::from(target), &mut exponentials);
-        if !loss.is_finite() {
-            failed = Some(RuntimeError::Logits {
-                token: target,
-                value: logits[usize::from(target)],
-            });
-            return ControlFlow::Break(());
-        }
-        nats += loss;
-        right += u64::from(best == usize::from(target));
+        losses.add(logits, targets[index])?;
         progress(index as u64 + 1, total)
     });
-    match failed {
-        Some(error) => return Err(error),
-        None => read?,
-    }
+    let Losses { nats, right, .. } = losses.after(read)?;
     let loss = nats / total as f64;
     Ok(EvalMetrics {
         loss,
@@ -93,6 +79,43 @@ pub fn evaluate_session(
         accuracy: right as f64 / total as f64,
         tokens: total,
     })
+}
+
+/// What a text costs, added up token by token.
+#[derive(Default)]
+pub(crate) struct Losses {
+    /// Sum of the negative log-likelihoods.
+    pub(crate) nats: f64,
+    /// Tokens that were the most likely one.
+    pub(crate) right: u64,
+    failed: Option<RuntimeError>,
+    exponentials: Vec<f32>,
+}
+
+impl Losses {
+    /// Adds the token that came; breaks off when its loss is no number.
+    pub(crate) fn add(&mut self, logits: &[f32], target: TokenId) -> ControlFlow<()> {
+        let id = usize::from(target);
+        let (loss, best) = cross_entropy(logits, id, &mut self.exponentials);
+        if !loss.is_finite() {
+            self.failed = Some(RuntimeError::Logits {
+                token: target,
+                value: logits[id],
+            });
+            return ControlFlow::Break(());
+        }
+        self.nats += loss;
+        self.right += u64::from(best == id);
+        ControlFlow::Continue(())
+    }
+
+    /// The sums after the reading that they were added up in, or why there are none.
+    pub(crate) fn after(mut self, read: Result<(), RuntimeError>) -> Result<Self, RuntimeError> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => read.map(|()| self),
+        }
+    }
 }
 
 /// `−log softmax(logits)[target]`, and the id of the largest logit (the lowest among equals).

@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 
 mod adapter;
+mod adapter_choice;
 mod batch;
 pub mod engine;
 mod error;
@@ -36,12 +37,15 @@ mod state;
 mod testing;
 
 pub use adapter::LoadedAdapter;
-pub use batch::{Batch, DEFAULT_MAX_ROWS, SessionId};
+pub use adapter_choice::{AdapterVerdict, MIN_LEAD, choose_adapter, choose_adapter_async};
+pub use batch::{Batch, DEFAULT_MAX_ROWS, Draw, SessionId};
 #[cfg(feature = "gpu")]
-pub use engine::gpu::{AdapterChoice, GpuError};
+pub use engine::gpu::{AdapterChoice, GpuError, GpuSettings};
 pub use error::RuntimeError;
 pub use evaluate::{EvalMetrics, evaluate, evaluate_session};
-pub use generate::{GenerateOptions, Generation, StopReason, generate, generate_async};
+pub use generate::{
+    Continuation, GenerateOptions, Generation, StopReason, generate, generate_after, generate_async,
+};
 pub use model::Model;
 pub use prefix_cache::{CachedPrefix, PrefixCache};
 pub use sampler::{Sampler, SamplerConfig};

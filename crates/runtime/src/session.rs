@@ -7,6 +7,8 @@ mod journal;
 use crate::engine::cpu::Work;
 use crate::engine::{Executor, Part, StateSlot, Wanted, wait};
 use crate::{LoadedAdapter, Model, PrefixCache, RuntimeError, RwkvState};
+#[cfg(feature = "gpu")]
+pub(crate) use ahead::{AHEAD, Writing, write_together};
 use journal::Journal;
 use ptbr_tokenizer::TokenId;
 use std::ops::ControlFlow;
@@ -123,6 +125,11 @@ impl Session {
     /// How many tokens are read together: speed and memory depend on it, results do not. 0 is taken as 1, and at most 65,536.
     pub fn set_chunk_size(&mut self, tokens: usize) {
         self.chunk = tokens.clamp(1, MAX_ROWS);
+    }
+
+    /// See [`Session::set_chunk_size`].
+    pub(crate) fn chunk_size(&self) -> usize {
+        self.chunk
     }
 
     /// Reads `tokens`; the logits after the last one, `[vocab_size]`.
@@ -270,6 +277,25 @@ impl Session {
         Ok(())
     }
 
+    /// [`Session::set_state`] for a state that was kept together with the logits after it, which then are there again: an empty prompt can be continued.
+    ///
+    /// Fails as [`Session::set_state`] does, and with [`RuntimeError::StateDamaged`] when these are not as many finite numbers as the vocabulary has tokens.
+    pub fn set_state_with_logits(
+        &mut self,
+        state: &RwkvState,
+        logits: &[f32],
+    ) -> Result<(), RuntimeError> {
+        let vocab_size = self.model.config().vocab_size();
+        if logits.len() != vocab_size || logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(RuntimeError::StateDamaged {
+                what: format!("its logits are not {vocab_size} finite numbers"),
+            });
+        }
+        self.set_state(state)?;
+        self.set_logits(logits);
+        Ok(())
+    }
+
     /// Restores what [`RwkvState::to_bytes`] saved. Fails as [`RwkvState::from_bytes`] and [`Session::set_state`] do, and then changes nothing.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RuntimeError> {
         self.set_state(&RwkvState::from_bytes(bytes, &self.model)?)
@@ -392,7 +418,7 @@ impl Session {
 
     /// Before a step on `executor`: its state is brought there.
     pub(crate) async fn settle(&mut self, executor: &Executor) -> Result<(), RuntimeError> {
-        self.go_back();
+        self.go_back_for_good();
         bring(&mut self.slot, &mut self.journal, executor).await
     }
 
@@ -402,9 +428,16 @@ impl Session {
         self.undo_ahead();
     }
 
+    /// The same before a step, which goes on from there.
+    fn go_back_for_good(&mut self) {
+        self.go_back();
+        #[cfg(feature = "gpu")]
+        self.forget_pending();
+    }
+
     /// [`Session::settle`] on its own executor.
     async fn settle_here(&mut self) -> Result<(), RuntimeError> {
-        self.go_back();
+        self.go_back_for_good();
         bring(&mut self.slot, &mut self.journal, &self.executor).await
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ptbr_dataset::DatasetError;
-use ptbr_model::{CheckpointError, ConfigError, TensorError};
+use ptbr_model::{CheckpointError, ConfigError, ModelError, PatternError, TensorError, short_hex};
 use ptbr_tokenizer::TokenizerError;
 use thiserror::Error;
 
@@ -81,6 +81,22 @@ pub enum TrainError {
     OtherData {
         /// The token file.
         path: PathBuf,
+    },
+    /// The model cannot be opened.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A fine-tuning target names no matrix.
+    #[error(transparent)]
+    Target(#[from] PatternError),
+    /// A fine-tuning run was begun on another base.
+    #[error("{} was tuned from the model {}…, and this is {}…: give the --model that it was begun with", path.display(), short_hex(expected), short_hex(found))]
+    OtherBase {
+        /// The run's checkpoint.
+        path: PathBuf,
+        /// Id of the base that it was begun with.
+        expected: String,
+        /// Id of the base that was given.
+        found: String,
     },
     /// The run's last step is behind it.
     #[error("the run is already at step {step} of {max_steps}: give a larger --max-steps")]

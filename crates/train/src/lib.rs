@@ -5,6 +5,7 @@
 //! | to train a model from a token file | [`Trainer::new`], then [`Trainer::run`] |
 //! | to go on after a stop | [`Trainer::resume`] |
 //! | to watch a run | [`TrainObserver`] |
+//! | to tune a model to a domain | [`fine_tune::BaseModel::open`], then [`Trainer::fine_tune`] |
 //! | to judge a model on held-out tokens | [`Evaluator`] |
 //! | to know what GPUs there are | [`device::adapters`] |
 #![deny(missing_docs)]
@@ -12,6 +13,7 @@
 pub mod device;
 mod error;
 mod evaluate;
+pub mod fine_tune;
 pub mod model;
 pub mod ops;
 pub mod optim;
@@ -22,6 +24,6 @@ pub use error::TrainError;
 pub use evaluate::{EvalMetrics, Evaluator};
 pub use model::Rwkv;
 pub use trainer::{
-    EvaluationReport, MetricsCsv, ResumeOverrides, RunInfo, StepReport, TrainLogger, TrainObserver,
-    TrainStats, Trainer, TrainerSetup, load_model,
+    EvaluationReport, FineTuneSetup, MetricsCsv, ResumeOverrides, RunInfo, StepReport, TrainLogger,
+    TrainObserver, TrainStats, Trainer, TrainerSetup, load_model,
 };

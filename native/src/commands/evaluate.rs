@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use ptbr_dataset::MmapDataset;
 use ptbr_runtime::{EvalMetrics, Model, RuntimeError, Session};
-use ptbr_tokenizer::{BpeTokenizer, TokenId, Tokenizer};
+use ptbr_tokenizer::{BpeTokenizer, TokenId};
 
 use crate::Outcome;
 use crate::adapters::AdapterOption;
@@ -118,30 +118,22 @@ pub fn read_tokens(
     Ok(tokens)
 }
 
+/// Whether a path names text rather than a token file: a folder, .txt or .jsonl.
+pub fn is_text(path: &Path) -> bool {
+    path.is_dir()
+        || path
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("txt") || end.eq_ignore_ascii_case("jsonl"))
+}
+
 fn all_tokens(path: &Path, raw: bool, tokenizer: &BpeTokenizer, ui: &Ui) -> Result<Vec<TokenId>> {
     if raw {
         return Ok(MmapDataset::open_raw(path)?.tokens().to_vec());
     }
-    let is_text = path.is_dir()
-        || path.extension().is_some_and(|end| {
-            end.eq_ignore_ascii_case("txt") || end.eq_ignore_ascii_case("jsonl")
-        });
-    if !is_text {
+    if !is_text(path) {
         let data = MmapDataset::open(path)?;
         data.check_tokenizer(&tokenizer.sha256())?;
         return Ok(data.tokens().to_vec());
     }
-    let mut tokens = Vec::new();
-    documents::for_each_batch(&[path.to_owned()], ui, "tokenizing", |batch| {
-        let texts: Vec<&str> = batch
-            .iter()
-            .map(|document| document.text.as_str())
-            .collect();
-        for ids in tokenizer.encode_batch(&texts) {
-            tokens.extend(ids);
-            tokens.push(tokenizer.eos_id());
-        }
-        Ok(())
-    })?;
-    Ok(tokens)
+    documents::tokens_of_files(&[path.to_owned()], tokenizer, ui)
 }

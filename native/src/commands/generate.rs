@@ -1,5 +1,7 @@
 //! `generate`: goes on from a prompt.
 
+mod auto;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -9,15 +11,19 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use ptbr_runtime::{
-    GenerateOptions, LoadedAdapter, Model, RuntimeError, SamplerConfig, Session, StopReason,
+    GenerateOptions, Generation, LoadedAdapter, Model, RuntimeError, SamplerConfig, Session,
+    StopReason,
 };
+use ptbr_tokenizer::{TokenId, Tokenizer};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::adapters::AdapterOption;
+use crate::adapters::{AUTO, AdapterOption};
 use crate::loading;
 use crate::options::{Common, EngineOptions};
 use crate::state_file;
+use crate::ui::Ui;
+use auto::Choice;
 
 /// How the next token is drawn: flags of every command that writes text.
 #[derive(Debug, Clone, ClapArgs)]
@@ -70,10 +76,15 @@ impl Sampling {
 }
 
 /// Write text that goes on from a prompt
+///
+/// With --adapter auto the prompt is read with every adapter of the model, and the one that makes it most likely writes on; the
+/// model alone does where no adapter makes the prompt at least e times as likely. What was taken, and by how much, is said on
+/// stderr.
 #[derive(Debug, ClapArgs)]
 #[command(
     after_help = "Examples:\n  ptbr-slm generate --model run --prompt \"O Brasil é\" --max-tokens 100\n  \
                   ptbr-slm generate --model run --adapter legal --prompt \"Art. 1º\" --stop \"Art. 2º\"\n  \
+                  ptbr-slm generate --model run --adapter auto --prompt \"O réu foi condenado a\"\n  \
                   ptbr-slm generate --model run --prompt \"Era uma vez\" --state story.state"
 )]
 pub struct Args {
@@ -122,6 +133,9 @@ pub struct Summary {
     pub tokens_per_second: f64,
     /// The adapter's id, where there was one.
     pub adapter: Option<String>,
+    /// How it was chosen, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
 }
 
 /// Runs the command.
@@ -136,19 +150,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         }
         None => loading::model(&args.model, args.engine.device, &ui)?,
     };
-    let mut session = Session::new(Arc::clone(&model));
-    session.set_adapter(args.adapter.load(&model, &args.model, &ui)?.as_ref())?;
-    if let Some(path) = &args.state
-        && state_file::restore(&mut session, path)?
-    {
-        if args.prompt.is_empty() {
-            bail!(
-                "{} goes on from a text, and needs words to go on with: give a --prompt that is not empty",
-                path.display()
-            );
-        }
-        ui.note(format!("going on after {} tokens", session.position()));
-    }
+    let (mut session, choice) = session(args, &model, &ui)?;
     ui.text(&args.prompt)?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
@@ -156,9 +158,12 @@ pub fn run(args: &Args) -> Result<Outcome> {
         stop: args.stop.clone(),
         add_bos: false,
     };
-    let written = write_on(&mut session, &args.prompt, &options, &mut |piece| {
-        ui.text(piece)
-    })?;
+    let on_piece = &mut |piece: &str| ui.text(piece);
+    let mut written = match &choice {
+        Some(_) => write_after(&mut session, &args.prompt, &options, on_piece)?,
+        None => write_on(&mut session, &args.prompt, &options, on_piece)?,
+    };
+    written.choice = choice;
     ui.line("")?;
     if let Some(path) = &args.state {
         state_file::save(&session.state()?, path)?;
@@ -175,6 +180,40 @@ pub fn run(args: &Args) -> Result<Outcome> {
     ));
     ui.result(&written)?;
     Ok(Outcome::Done)
+}
+
+/// The session that writes: it goes on from a state, or has read the prompt already when its adapter was chosen by it.
+fn session(args: &Args, model: &Arc<Model>, ui: &Ui) -> Result<(Session, Option<Choice>)> {
+    if args.adapter.adapter.as_deref() == Some(AUTO) {
+        if let Some(path) = args.state.as_deref().filter(|path| path.exists()) {
+            bail!(
+                "{} goes on with the adapter that it was made with; name that one instead of {AUTO}",
+                path.display()
+            );
+        }
+        let prompt = encode(model, &args.prompt)?;
+        let (session, choice) = auto::choose(model, &args.model, &prompt, ui)?;
+        return Ok((session, Some(choice)));
+    }
+    let mut session = Session::new(Arc::clone(model));
+    session.set_adapter(args.adapter.load(model, &args.model, ui)?.as_ref())?;
+    if let Some(path) = &args.state
+        && state_file::restore(&mut session, path)?
+    {
+        if args.prompt.is_empty() {
+            bail!(
+                "{} goes on from a text, and needs words to go on with: give a --prompt that is not empty",
+                path.display()
+            );
+        }
+        ui.note(format!("going on after {} tokens", session.position()));
+    }
+    Ok((session, None))
+}
+
+fn encode(model: &Model, text: &str) -> Result<Vec<TokenId>> {
+    let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
+    Ok(tokenizer.encode(text))
 }
 
 /// Lets `model` go on from `prompt` in a session of its own; see [`write_on`].
@@ -215,15 +254,40 @@ fn write_on(
     options: &GenerateOptions,
     on_piece: &mut dyn FnMut(&str) -> io::Result<()>,
 ) -> Result<Summary> {
-    let start = Instant::now();
     if prompt.is_empty() {
         let model = Arc::clone(session.model());
         let tokenizer = model.tokenizer().ok_or(RuntimeError::NoTokenizer)?;
         session.prefill(&[tokenizer.eos_id()])?;
     }
+    summarize(session, prompt, on_piece, &mut |session, on_piece| {
+        ptbr_runtime::generate(session, prompt, options, on_piece)
+    })
+}
+
+/// The same where `session` has read the prompt already.
+fn write_after(
+    session: &mut Session,
+    prompt: &str,
+    options: &GenerateOptions,
+    on_piece: &mut dyn FnMut(&str) -> io::Result<()>,
+) -> Result<Summary> {
+    let read = encode(session.model(), prompt)?;
+    summarize(session, prompt, on_piece, &mut |session, on_piece| {
+        ptbr_runtime::generate_after(session, &read, options, on_piece)
+    })
+}
+
+/// Hands what `write` writes to `on_piece`, and says what it was.
+fn summarize(
+    session: &mut Session,
+    prompt: &str,
+    on_piece: &mut dyn FnMut(&str) -> io::Result<()>,
+    write: &mut Write<'_>,
+) -> Result<Summary> {
+    let start = Instant::now();
     let mut text = String::new();
     let mut failed = None;
-    let written = ptbr_runtime::generate(session, prompt, options, &mut |piece| {
+    let written = write(session, &mut |piece| {
         text.push_str(piece);
         match on_piece(piece) {
             Ok(()) => ControlFlow::Continue(()),
@@ -251,5 +315,10 @@ fn write_on(
         adapter: session
             .adapter()
             .map(|adapter: &Arc<LoadedAdapter>| adapter.id().to_owned()),
+        choice: None,
     })
 }
+
+/// One of the runtime's ways to write, with what it writes after.
+type Write<'a> = dyn FnMut(&mut Session, &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Generation, RuntimeError>
+    + 'a;

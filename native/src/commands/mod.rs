@@ -5,7 +5,10 @@ pub mod benchmark;
 pub mod clean_corpus;
 #[cfg(feature = "train")]
 pub mod demo;
+pub mod domains;
 pub mod evaluate;
+#[cfg(feature = "train")]
+pub mod finetune;
 pub mod generate;
 pub mod info;
 pub mod logits;

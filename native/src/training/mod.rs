@@ -1,4 +1,4 @@
-//! What `train`, `resume` and `demo` share: flags, the run itself, and what is shown of it.
+//! What `train`, `resume`, `finetune` and `demo` share: flags, the run itself, and what is shown of it.
 
 mod allocator;
 mod console;
@@ -6,6 +6,7 @@ mod flags;
 mod interrupt;
 mod run;
 
-pub use console::{SampleFlags, SampleText};
+pub use console::{Console, SampleFlags, SampleText};
 pub use flags::Hyperparameters;
-pub use run::{Plan, make_folder, resume, train};
+pub use interrupt::stop_on_ctrl_c;
+pub use run::{Plan, TrainingResult, make_folder, open_data, resume, run_to_its_end, train};

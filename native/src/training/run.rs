@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -92,7 +93,7 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
 ///
 /// # Errors
 /// When the file is missing, damaged, or of another tokenizer.
-fn open_data(path: &Path, raw: bool, tokenizer: &BpeTokenizer) -> Result<Arc<MmapDataset>> {
+pub fn open_data(path: &Path, raw: bool, tokenizer: &BpeTokenizer) -> Result<Arc<MmapDataset>> {
     if raw {
         return Ok(Arc::new(MmapDataset::open_raw(path)?));
     }
@@ -249,12 +250,25 @@ pub fn resume(
     finish(trainer, &mut console, output)
 }
 
-/// Runs until the end or Ctrl-C, and takes the bar away whatever happens.
-fn finish(mut trainer: Trainer, console: &mut Console, output: &Path) -> Result<TrainingResult> {
+/// Runs until the end or Ctrl-C.
+fn finish(trainer: Trainer, console: &mut Console, output: &Path) -> Result<TrainingResult> {
+    let stop = interrupt::stop_on_ctrl_c()?;
+    run_to_its_end(trainer, console, output, &stop)
+}
+
+/// Runs until the end or until `stop` is set, and takes the bar away whatever happens.
+///
+/// # Errors
+/// When a checkpoint cannot be written, the device fails, or the run diverges.
+pub fn run_to_its_end(
+    mut trainer: Trainer,
+    console: &mut Console,
+    output: &Path,
+    stop: &AtomicBool,
+) -> Result<TrainingResult> {
     allocator::keep_freed_memory();
     let start = Instant::now();
-    let stop = interrupt::stop_on_ctrl_c()?;
-    let stats = trainer.run(console, &stop);
+    let stats = trainer.run(console, stop);
     console.finish();
     Ok(TrainingResult {
         output: output.to_owned(),

@@ -390,7 +390,7 @@ impl Cleaner<'_> {
 }
 
 /// Half of a SHA-256: two different paragraphs with one fingerprint are not to be expected among 2^60.
-fn fingerprint(text: &str) -> u128 {
+pub(crate) fn fingerprint(text: &str) -> u128 {
     let digest = Sha256::digest(text.as_bytes());
     digest
         .iter()

@@ -6,6 +6,7 @@
 //!
 //! Those of the runtime's GPU engine are definitions only, with sums in f64: the CPU engine has kernels of its own.
 
+mod activations;
 mod blocks;
 mod embed;
 mod exp;
@@ -24,6 +25,7 @@ mod wkv_forward;
 mod wkv_gated;
 mod wkv_step;
 
+pub use activations::round_to_bytes;
 pub use embed::{EmbedParams, embed};
 pub use exp::{exp_f32, sigmoid};
 pub use layer_norm::{LayerNormParams, layer_norm};

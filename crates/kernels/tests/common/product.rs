@@ -2,6 +2,7 @@
 
 use ptbr_kernels::cpu::{
     LoraDownParams, LoraModule, NO_ADAPTER, Outcome, ProjectParams, Row, lora_down, matmul,
+    round_to_bytes,
 };
 use ptbr_model::WeightFormat;
 
@@ -142,6 +143,32 @@ impl Product {
             out: of(&self.out, self.params.output_stride),
             ..self.clone()
         }
+    }
+
+    /// What is multiplied where inputs are rounded to bytes; gates are not. In `self` a group becomes zeros, one too small to be rounded, and elements half way between two bytes, which the last
+    /// bit of a division decides, move to one of them.
+    pub fn rounded(&mut self) -> Self {
+        let read = (self.params.cols * self.params.parts) as usize;
+        let mut rounded = self.clone();
+        let stride = self.params.input_stride as usize;
+        let rows = self.input.chunks_exact_mut(stride);
+        for (given, rounded) in rows.zip(rounded.input.chunks_exact_mut(stride)) {
+            let (given, rounded) = (&mut given[..read], &mut rounded[..read]);
+            given[..32].fill(0.0);
+            given[32..64].fill(-3e-39);
+            rounded.copy_from_slice(given);
+            round_to_bytes(rounded);
+            for (given, rounded) in given.chunks_mut(32).zip(rounded.chunks(32)) {
+                let largest = given.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                for (x, rounded) in given.iter_mut().zip(rounded) {
+                    let steps = (*x - rounded).abs() / (largest / 127.0);
+                    if (steps - 0.5).abs() < 1e-3 {
+                        *x = *rounded;
+                    }
+                }
+            }
+        }
+        rounded
     }
 
     /// What the twin of `lora_down.wgsl` writes; one word, never read, without adapters.

@@ -100,9 +100,10 @@ impl PeftConfig {
         if !(1..=MAX_RANK).contains(&self.r) {
             return Err(format!("`r` is {}: must be from 1 to {MAX_RANK}", self.r));
         }
-        if !(self.lora_alpha.is_finite() && self.lora_alpha > 0.0) {
+        // As f32, which is what outputs are multiplied with.
+        if !((self.lora_alpha as f32).is_finite() && self.lora_alpha > 0.0) {
             return Err(format!(
-                "`lora_alpha` is {}: must be greater than 0",
+                "`lora_alpha` is {}: must be greater than 0 and fit into an f32",
                 self.lora_alpha
             ));
         }

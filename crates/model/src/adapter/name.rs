@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::AdapterError;
 
 /// `^[a-z0-9][a-z0-9._-]{0,63}$`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct AdapterName(String);
 
 impl AdapterName {

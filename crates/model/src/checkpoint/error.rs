@@ -64,6 +64,18 @@ pub enum CheckpointError {
         /// What does not fit.
         reason: String,
     },
+    /// A fine-tuning run's checkpoint where a model is wanted.
+    #[error("{} belongs to a fine-tuning run: it holds what was trained beside a model, not the model; use the --model that it was tuned from with the --adapter of the run, or go on with `finetune --resume`", path.display())]
+    FineTuning {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A checkpoint of a whole model where that of a fine-tuning run is wanted.
+    #[error("{} holds a whole model, not what a fine-tuning run trained beside one: give --output another folder", path.display())]
+    WholeModel {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// The folder holds no checkpoint that can be used.
     #[error("{} holds no usable checkpoint{}", path.display(), list(skipped))]
     NoneUsable {

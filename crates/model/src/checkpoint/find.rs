@@ -20,9 +20,9 @@ pub struct SkippedCheckpoint {
 
 /// The checkpoint to use.
 #[derive(Debug)]
-pub struct FoundCheckpoint {
+pub struct FoundCheckpoint<T = Checkpoint> {
     /// Verified.
-    pub checkpoint: Checkpoint,
+    pub checkpoint: T,
     /// Newer ones that are damaged, for the caller to report.
     pub skipped: Vec<SkippedCheckpoint>,
 }
@@ -32,6 +32,14 @@ pub fn find_checkpoint(
     output_dir: &Path,
     verify: Verify,
 ) -> Result<FoundCheckpoint, CheckpointError> {
+    find_with(output_dir, |path| open_checkpoint_with(path, verify))
+}
+
+/// The first that `open` accepts, tried in the order of [`find_checkpoint`].
+pub(super) fn find_with<T>(
+    output_dir: &Path,
+    open: impl Fn(&Path) -> Result<T, CheckpointError>,
+) -> Result<FoundCheckpoint<T>, CheckpointError> {
     let mut skipped = Vec::new();
     let mut candidates = candidates(output_dir)?;
     match latest(output_dir) {
@@ -57,7 +65,7 @@ pub fn find_checkpoint(
         }),
     }
     for Candidate { path, .. } in candidates {
-        match open_checkpoint_with(&path, verify) {
+        match open(&path) {
             Ok(checkpoint) => {
                 return Ok(FoundCheckpoint {
                     checkpoint,

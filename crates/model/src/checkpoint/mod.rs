@@ -7,6 +7,8 @@
 //!     optimizer.safetensors  <name>.m and <name>.v
 //!     config.json  tokenizer.json  state.json
 //!     MANIFEST.json          length and SHA-256 of each of the others
+//!   step-000500/           one of a fine-tuning run: what was trained, not the base
+//!     trained.safetensors  optimizer.safetensors  state.json  MANIFEST.json
 //!   latest                 the name of the newest
 //!   .lock                  held while a process trains into the folder
 //!   step-000750.tmp-4242/  being written, or left by a process that was killed
@@ -14,6 +16,7 @@
 
 mod error;
 mod find;
+mod fine_tune;
 mod lock;
 mod manifest;
 mod prune;
@@ -23,13 +26,18 @@ mod write;
 
 pub use error::CheckpointError;
 pub use find::{FoundCheckpoint, SkippedCheckpoint, find_checkpoint};
+pub use fine_tune::{
+    FineTuneCheckpoint, FineTuneContents, find_fine_tune_checkpoint, open_fine_tune_checkpoint,
+    save_fine_tune_checkpoint,
+};
 pub use lock::{OutputLock, clean_leftovers};
 pub use prune::{CheckpointConfig, prune_checkpoints};
 pub use read::{Checkpoint, Verify, open_checkpoint, open_checkpoint_with};
-pub use state::{LossScaleState, TrainState};
+pub use state::{FineTuneState, LossScaleState, TrainState};
 pub use write::{CheckpointContents, save_checkpoint, save_checkpoint_with};
 
 pub(crate) const MODEL_FILE: &str = "model.safetensors";
+pub(crate) const TRAINED_FILE: &str = "trained.safetensors";
 pub(crate) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";

@@ -12,7 +12,7 @@ use super::state::{StateFile, TrainState};
 use super::write::optimizer_specs;
 use super::{
     CONFIG_FILE, CheckpointError, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE,
-    TOKENIZER_FILE,
+    TOKENIZER_FILE, TRAINED_FILE,
 };
 use crate::arch::ArchConfig;
 use crate::digest::hex;
@@ -55,11 +55,12 @@ pub fn open_checkpoint(path: &Path) -> Result<Checkpoint, CheckpointError> {
 pub fn open_checkpoint_with(path: &Path, verify: Verify) -> Result<Checkpoint, CheckpointError> {
     let manifest = read_manifest(path)?;
     check_files(path, &manifest)?;
-    let required = |name: &str| {
-        manifest.file(name).ok_or_else(|| {
-            CheckpointError::damaged(&path.join(MANIFEST_FILE), format!("{name} is not listed"))
-        })
-    };
+    if manifest.file(TRAINED_FILE).is_some() {
+        return Err(CheckpointError::FineTuning {
+            path: path.to_owned(),
+        });
+    }
+    let required = |name: &str| required(path, &manifest, name);
     let text = |entry: &ManifestFile| read_verified(&path.join(&entry.name), entry);
 
     let config_path = path.join(CONFIG_FILE);
@@ -69,9 +70,7 @@ pub fn open_checkpoint_with(path: &Path, verify: Verify) -> Result<Checkpoint, C
             source,
         }
     })?;
-    let state_path = path.join(STATE_FILE);
-    let state = StateFile::from_json(&text(required(STATE_FILE)?)?)
-        .map_err(|error| CheckpointError::damaged(&state_path, error.to_string()))?;
+    let state = read_state(path, &manifest)?;
     let tokenizer_json = match manifest.file(TOKENIZER_FILE) {
         Some(entry) => {
             let bytes = text(entry)?;
@@ -106,7 +105,24 @@ pub fn open_checkpoint_with(path: &Path, verify: Verify) -> Result<Checkpoint, C
     })
 }
 
-fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
+/// The manifest's entry of a file that every checkpoint of this kind has.
+pub(super) fn required<'a>(
+    folder: &Path,
+    manifest: &'a Manifest,
+    name: &str,
+) -> Result<&'a ManifestFile, CheckpointError> {
+    manifest.file(name).ok_or_else(|| {
+        CheckpointError::damaged(&folder.join(MANIFEST_FILE), format!("{name} is not listed"))
+    })
+}
+
+pub(super) fn read_state(folder: &Path, manifest: &Manifest) -> Result<StateFile, CheckpointError> {
+    let path = folder.join(STATE_FILE);
+    let bytes = read_verified(&path, required(folder, manifest, STATE_FILE)?)?;
+    StateFile::from_json(&bytes).map_err(|error| CheckpointError::damaged(&path, error.to_string()))
+}
+
+pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
     let path = folder.join(MANIFEST_FILE);
     let length = match fs::metadata(&path) {
         Ok(metadata) => metadata.len(),
@@ -128,7 +144,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
 }
 
 /// The folder holds exactly the files of the manifest, each of its length.
-fn check_files(folder: &Path, manifest: &Manifest) -> Result<(), CheckpointError> {
+pub(super) fn check_files(folder: &Path, manifest: &Manifest) -> Result<(), CheckpointError> {
     for entry in &manifest.files {
         let path = folder.join(&entry.name);
         let metadata = match fs::metadata(&path) {
@@ -178,7 +194,10 @@ fn read_verified(path: &Path, entry: &ManifestFile) -> Result<Vec<u8>, Checkpoin
     Ok(bytes)
 }
 
-fn map_verified(folder: &Path, entry: &ManifestFile) -> Result<TensorFile, CheckpointError> {
+pub(super) fn map_verified(
+    folder: &Path,
+    entry: &ManifestFile,
+) -> Result<TensorFile, CheckpointError> {
     let path = folder.join(&entry.name);
     // The digest comes first by way of the parsed file: a damaged header is reported as such, anything else by the digest, both before any value is used.
     let file = TensorFile::open(&path)?;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::DomainFineTuneConfig;
 use crate::exact_float;
 use crate::training::TrainingConfig;
 
@@ -56,9 +57,37 @@ pub struct TrainState {
     /// Name of the device that trained.
     #[serde(default)]
     pub device: String,
+    /// What a fine-tuning run was begun with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fine_tune: Option<FineTuneState>,
     /// Wall-clock time of the run so far. The only field that differs between two equal runs on one device.
     #[serde(with = "exact_float")]
     pub elapsed_seconds: f64,
+}
+
+impl TrainState {
+    /// Whether what is trained stands beside a frozen base, and checkpoints hold no whole model.
+    pub fn is_beside_a_base(&self) -> bool {
+        let tuning = self.fine_tune.as_ref();
+        tuning.is_some_and(|tuning| tuning.config.freeze_base)
+    }
+
+    /// Whether the run's last step is behind it, or validation had stopped improving.
+    pub fn is_over(&self) -> bool {
+        let patience = self.config.early_stopping_patience;
+        self.step >= self.config.max_steps || (patience > 0 && self.evals_since_best >= patience)
+    }
+}
+
+/// What a fine-tuning run tunes, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FineTuneState {
+    /// Path of the base as it was given (lossy where it is not Unicode).
+    pub base_path: String,
+    /// Id of the base.
+    pub base_model_id: String,
+    /// What is trained.
+    pub config: DomainFineTuneConfig,
 }
 
 /// Dynamic loss scaling of f16 runs.
@@ -96,6 +125,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_run_is_over_at_its_last_step_or_when_its_patience_is() {
+        let mut state = TrainState::default();
+        state.config.max_steps = 10;
+        (state.step, state.evals_since_best) = (9, 4);
+        assert!(!state.is_over(), "no patience means never early");
+        state.config.early_stopping_patience = 5;
+        assert!(!state.is_over());
+        state.evals_since_best = 5;
+        assert!(state.is_over());
+        (state.step, state.evals_since_best) = (10, 0);
+        assert!(state.is_over());
+    }
+
+    #[test]
     fn every_number_survives() {
         let train = TrainState {
             step: u64::MAX,
@@ -111,6 +154,14 @@ mod tests {
                 learning_rate: 1.0 / 3000.0,
                 ..TrainingConfig::default()
             },
+            fine_tune: Some(FineTuneState {
+                base_path: "run".to_owned(),
+                base_model_id: "1".repeat(64),
+                config: DomainFineTuneConfig {
+                    alpha: 1.0 / 3.0,
+                    ..DomainFineTuneConfig::default()
+                },
+            }),
             ..TrainState::default()
         };
         let file = StateFile {

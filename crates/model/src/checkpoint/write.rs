@@ -57,84 +57,145 @@ pub fn save_checkpoint_with(
     contents: &CheckpointContents<'_>,
 ) -> Result<PathBuf, CheckpointError> {
     check_contents(contents)?;
+    let files = Files {
+        tensors: &[Some(contents.model), contents.optimizer],
+        text_bytes: contents.tokenizer_json.map_or(0, str::len),
+    };
+    save_folder(
+        storage,
+        output_dir,
+        contents.state.step,
+        &files,
+        &mut |folder| write_whole(folder, contents),
+    )
+}
+
+/// What a checkpoint is going to take on disk.
+pub(super) struct Files<'a> {
+    pub tensors: &'a [Option<&'a dyn TensorSource>],
+    pub text_bytes: usize,
+}
+
+/// Writes the checkpoint folder of `step` by `write`, gives it its name and points `latest` at it.
+pub(super) fn save_folder(
+    storage: &dyn Storage,
+    output_dir: &Path,
+    step: u64,
+    files: &Files<'_>,
+    write: &mut dyn FnMut(&mut FolderWriter<'_>) -> Result<(), CheckpointError>,
+) -> Result<PathBuf, CheckpointError> {
     storage
         .create_dir_all(output_dir)
         .map_err(CheckpointError::io("create", output_dir))?;
-    check_space(storage, output_dir, contents)?;
-    let target = output_dir.join(checkpoint_name(contents.state.step));
+    check_space(storage, output_dir, files)?;
+    let target = output_dir.join(checkpoint_name(step));
     let temporary = temporary_sibling(&target);
     if temporary.exists() {
         storage
             .remove_dir_all(&temporary)
             .map_err(CheckpointError::io("remove", &temporary))?;
     }
-    if let Err(error) = write_folder(storage, &temporary, contents) {
+    let mut folder = FolderWriter {
+        storage,
+        path: &temporary,
+        files: Vec::new(),
+    };
+    if let Err(error) = folder
+        .begin()
+        .and_then(|()| write(&mut folder))
+        .and_then(|()| folder.end())
+    {
         // Best effort, to give the space back; the error above is the one to report.
         let _ = storage.remove_dir_all(&temporary);
         return Err(error);
     }
     replace_dir(storage, &temporary, &target)?;
     let latest = output_dir.join(LATEST_FILE);
-    let name = format!("{}\n", checkpoint_name(contents.state.step));
+    let name = format!("{}\n", checkpoint_name(step));
     write_atomic(storage, &latest, name.as_bytes())
         .map_err(CheckpointError::io("write", &latest))?;
     Ok(target)
 }
 
-fn write_folder(
-    storage: &dyn Storage,
-    folder: &Path,
+/// A checkpoint folder being written: every file is synced and listed in the manifest, which comes last.
+pub(super) struct FolderWriter<'a> {
+    storage: &'a dyn Storage,
+    path: &'a Path,
+    files: Vec<ManifestFile>,
+}
+
+impl FolderWriter<'_> {
+    fn begin(&mut self) -> Result<(), CheckpointError> {
+        self.storage
+            .create_dir_all(self.path)
+            .map_err(CheckpointError::io("create", self.path))
+    }
+
+    /// Writes the file `name`.
+    pub fn file(
+        &mut self,
+        name: &'static str,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), CheckpointError> {
+        let path = self.path.join(name);
+        let entry = write_hashed(self.storage, &path, name, write)
+            .map_err(CheckpointError::io("write", &path))?;
+        self.files.push(entry);
+        Ok(())
+    }
+
+    /// Writes tensors, in f32, as the file `name`; `hasher` sees them pass.
+    pub fn tensors(
+        &mut self,
+        name: &'static str,
+        source: &dyn TensorSource,
+        mut hasher: Option<&mut ModelIdHasher>,
+    ) -> Result<(), CheckpointError> {
+        self.file(name, &mut |out| {
+            write_safetensors(source, &METADATA, out, hasher.as_deref_mut()).map(drop)
+        })
+    }
+
+    /// Writes `state.json`, after making sure that reading it gives the same state again: a NaN, for one, has no place in JSON.
+    pub fn state(&mut self, model_id: String, train: &TrainState) -> Result<(), CheckpointError> {
+        let state = state_json(model_id, train)?;
+        self.file(STATE_FILE, &mut |out| out.write_all(state.as_bytes()))
+    }
+
+    fn end(&mut self) -> Result<(), CheckpointError> {
+        self.files.sort_by(|a, b| a.name.cmp(&b.name));
+        let manifest = Manifest::new(std::mem::take(&mut self.files))
+            .to_json()
+            .map_err(|error| CheckpointError::Contents {
+                reason: error.to_string(),
+            })?;
+        self.file(MANIFEST_FILE, &mut |out| out.write_all(manifest.as_bytes()))?;
+        self.storage
+            .sync_dir(self.path)
+            .map_err(CheckpointError::io("sync", self.path))
+    }
+}
+
+fn write_whole(
+    folder: &mut FolderWriter<'_>,
     contents: &CheckpointContents<'_>,
 ) -> Result<(), CheckpointError> {
-    storage
-        .create_dir_all(folder)
-        .map_err(CheckpointError::io("create", folder))?;
-    let mut files = Vec::new();
-    let mut file = |name: &'static str, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>| {
-        let path = folder.join(name);
-        let entry = write_hashed(storage, &path, name, write)
-            .map_err(CheckpointError::io("write", &path))?;
-        files.push(entry);
-        Ok::<(), CheckpointError>(())
-    };
-
     let mut hasher = ModelIdHasher::new();
-    file(MODEL_FILE, &mut |out| {
-        write_safetensors(contents.model, &METADATA, out, Some(&mut hasher)).map(drop)
-    })?;
+    folder.tensors(MODEL_FILE, contents.model, Some(&mut hasher))?;
     if let Some(optimizer) = contents.optimizer {
-        file(OPTIMIZER_FILE, &mut |out| {
-            write_safetensors(optimizer, &METADATA, out, None).map(drop)
-        })?;
+        folder.tensors(OPTIMIZER_FILE, optimizer, None)?;
     }
-    file(CONFIG_FILE, &mut |out| {
+    folder.file(CONFIG_FILE, &mut |out| {
         out.write_all(contents.config.to_json().as_bytes())
     })?;
     if let Some(tokenizer) = contents.tokenizer_json {
-        file(TOKENIZER_FILE, &mut |out| {
+        folder.file(TOKENIZER_FILE, &mut |out| {
             out.write_all(tokenizer.as_bytes())
         })?;
     }
-    let state = state_json(hasher.finish(), contents.state)?;
-    file(STATE_FILE, &mut |out| out.write_all(state.as_bytes()))?;
-
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    let manifest = Manifest::new(files)
-        .to_json()
-        .map_err(|error| CheckpointError::Contents {
-            reason: error.to_string(),
-        })?;
-    let path = folder.join(MANIFEST_FILE);
-    write_hashed(storage, &path, MANIFEST_FILE, &mut |out| {
-        out.write_all(manifest.as_bytes())
-    })
-    .map_err(CheckpointError::io("write", &path))?;
-    storage
-        .sync_dir(folder)
-        .map_err(CheckpointError::io("sync", folder))
+    folder.state(hasher.finish(), contents.state)
 }
 
-/// `state.json`, after making sure that reading it gives the same state again: a NaN, for one, has no place in JSON.
 fn state_json(model_id: String, train: &TrainState) -> Result<String, CheckpointError> {
     let contents = |reason: String| CheckpointError::Contents { reason };
     let file = StateFile {
@@ -206,19 +267,30 @@ fn check_contents(contents: &CheckpointContents<'_>) -> Result<(), CheckpointErr
             "the model's tensors are not the configuration's: {difference}"
         ));
     }
-    if let Some(optimizer) = contents.optimizer {
-        let mut given = optimizer.specs();
-        let mut expected = optimizer_specs(&specs);
-        // The trainer may keep all first moments before all second ones; either order is a function of the content.
-        given.sort_by(|a, b| a.name.cmp(&b.name));
-        expected.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(difference) = first_difference(&given, &expected) {
-            return reason(format!(
-                "the optimizer's tensors are not the configuration's: {difference}"
-            ));
-        }
+    match contents.optimizer {
+        Some(optimizer) => check_optimizer(optimizer, &specs),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether the moments of an optimizer are those of the tensors `specs`.
+pub(super) fn check_optimizer(
+    optimizer: &dyn TensorSource,
+    specs: &[TensorSpec],
+) -> Result<(), CheckpointError> {
+    let mut given = optimizer.specs();
+    let mut expected = optimizer_specs(specs);
+    // The trainer may keep all first moments before all second ones; either order is a function of the content.
+    given.sort_by(|a, b| a.name.cmp(&b.name));
+    expected.sort_by(|a, b| a.name.cmp(&b.name));
+    match first_difference(&given, &expected) {
+        Some(difference) => Err(CheckpointError::Contents {
+            reason: format!(
+                "the optimizer's tensors are not those of what is trained: {difference}"
+            ),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Names and shapes in `optimizer.safetensors`.
@@ -247,7 +319,7 @@ fn first_difference(given: &[TensorSpec], expected: &[TensorSpec]) -> Option<Str
 fn check_space(
     storage: &dyn Storage,
     output_dir: &Path,
-    contents: &CheckpointContents<'_>,
+    files: &Files<'_>,
 ) -> Result<(), CheckpointError> {
     let Some(available) = storage
         .available_space(output_dir)
@@ -255,15 +327,16 @@ fn check_space(
     else {
         return Ok(());
     };
-    let tensors = [Some(contents.model), contents.optimizer]
-        .into_iter()
+    let tensors = files
+        .tensors
+        .iter()
         .flatten()
         .try_fold(0u64, |sum, source| {
-            sum.checked_add(safetensors_len(source)?)
+            sum.checked_add(safetensors_len(*source)?)
         });
-    let tokenizer = contents.tokenizer_json.map_or(0, str::len) as u64;
+    let text = files.text_bytes as u64;
     let needed = tensors
-        .and_then(|bytes| bytes.checked_add(tokenizer)?.checked_add(SPARE_BYTES))
+        .and_then(|bytes| bytes.checked_add(text)?.checked_add(SPARE_BYTES))
         .unwrap_or(u64::MAX);
     if needed > available {
         return Err(CheckpointError::NoSpace {

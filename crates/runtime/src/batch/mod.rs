@@ -1,6 +1,7 @@
 //! Many sessions computed together: continuous batching.
 
 mod plan;
+mod write;
 
 use crate::engine::cpu::Work;
 use crate::engine::{Executor, Part, Wanted, wait};
@@ -10,6 +11,7 @@ use plan::share_rows;
 use ptbr_tokenizer::TokenId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+pub use write::Draw;
 
 /// Rows of a step unless [`Batch::set_max_rows`] says otherwise: reading the weights is a small part of such a step, and those who wait for the next token wait for no more than this.
 pub const DEFAULT_MAX_ROWS: usize = 256;
@@ -61,6 +63,8 @@ struct Member {
     read: usize,
     /// Tokens of the queue, from its beginning, after which the cache remembers the state.
     shared: Option<Shared>,
+    /// The last draw, until something else is done with the session. Its last token is all that waits.
+    drawn: Vec<TokenId>,
 }
 
 /// A beginning that others share.
@@ -154,6 +158,7 @@ impl Batch {
             queue: Vec::new(),
             read: 0,
             shared: None,
+            drawn: Vec::new(),
         };
         self.members.insert(id, member);
         Ok(id)
@@ -161,7 +166,10 @@ impl Batch {
 
     /// Lets a session go, as it stands after the last step; what it was fed and has not read is dropped. `None` when it is not in the batch.
     pub fn leave(&mut self, id: SessionId) -> Option<Session> {
-        self.members.remove(&id).map(|member| member.session)
+        self.members.remove(&id).map(|mut member| {
+            member.commit();
+            member.session
+        })
     }
 
     /// A session: its logits, position, adapter and state.
@@ -173,6 +181,7 @@ impl Batch {
     pub fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.members.get_mut(&id).map(|member| {
             member.shared = None;
+            member.commit();
             &mut member.session
         })
     }
@@ -209,6 +218,7 @@ impl Batch {
             .members
             .get_mut(&id)
             .ok_or(RuntimeError::NoSuchSession)?;
+        member.commit();
         member.queue.extend_from_slice(tokens);
         Ok(())
     }
@@ -262,13 +272,22 @@ impl Batch {
             .max_rows
             .min(if crowd { most_logits } else { most_rows });
         let shares = share_rows(&waiting, rows, self.turn);
+        let shares = self.members.keys().copied().zip(shares).collect();
+        self.read(&shares).await
+    }
+
+    /// One step that reads so many tokens of these sessions, of as many of them as fit.
+    async fn read(
+        &mut self,
+        shares: &BTreeMap<SessionId, usize>,
+    ) -> Result<Vec<SessionId>, RuntimeError> {
         self.turn = self.turn.wrapping_add(1);
+        let share = |id: &SessionId| shares.get(id).copied().unwrap_or(0);
         let mut chosen: Vec<(SessionId, &mut Member, usize)> = self
             .members
             .iter_mut()
-            .zip(shares)
-            .filter(|(_, rows)| *rows > 0)
-            .map(|((id, member), rows)| (*id, member, rows))
+            .map(|(id, member)| (*id, member, share(id)))
+            .filter(|(_, _, rows)| *rows > 0)
             .collect();
         // One stretch of rows for each adapter; a stable sort, so that equals stay in the order of joining.
         chosen.sort_by(|(_, a, _), (_, b, _)| {
@@ -280,6 +299,7 @@ impl Batch {
             if !Arc::ptr_eq(member.session.model(), &self.model) {
                 return Err(RuntimeError::SessionOfAnotherModel);
             }
+            member.commit();
             member.session.settle(&self.executor).await?;
         }
         let mut parts: Vec<Part<'_>> = chosen

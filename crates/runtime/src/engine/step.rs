@@ -200,7 +200,10 @@ impl Executor {
         logits: &mut Vec<f32>,
     ) -> Result<(), RuntimeError> {
         match self {
-            Self::Cpu(scratch) => model.forward().step(parts, scratch, logits),
+            Self::Cpu(scratch) => {
+                model.check_weights()?;
+                model.forward().step(parts, scratch, logits)
+            }
             #[cfg(feature = "gpu")]
             Self::Gpu(engine, work) => {
                 engine.step(parts, logits).await?;
@@ -209,6 +212,14 @@ impl Executor {
                 engine.count(counts, work);
                 Ok(())
             }
+        }
+    }
+
+    /// Counts what so many sessions computed that wrote ahead for so many steps.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn count_draws(&mut self, sessions: usize, steps: usize) {
+        if let Self::Gpu(engine, work) = self {
+            (0..steps).for_each(|_| engine.count([sessions; 2], work));
         }
     }
 

@@ -1,12 +1,15 @@
 //! Writing several tokens on a GPU without asking in between, and going back when some of them were too many.
 
 use super::Session;
-use crate::engine::gpu::{Draws, GpuError, Slot};
+use crate::engine::gpu::{Draws, GpuEngine, GpuError, Slot};
 use crate::engine::{Executor, Part, StateSlot, Wanted};
 use crate::{RuntimeError, Sampler};
 use ptbr_kernels::cpu::SampleSettings;
 use ptbr_tokenizer::TokenId;
 use std::sync::Arc;
+
+/// Tokens that a GPU draws before it is asked what they are: each question costs a trip through the driver, and each token behind the end of a text was for nothing.
+pub(crate) const AHEAD: usize = 4;
 
 /// Where a session was before it wrote ahead.
 pub(super) struct Ahead {
@@ -17,17 +20,81 @@ pub(super) struct Ahead {
     is_pending: bool,
 }
 
+/// A session that is to write ahead.
+pub(crate) struct Writing<'a> {
+    pub session: &'a mut Session,
+    /// To be read first.
+    pub token: TokenId,
+    /// How each is drawn.
+    pub sampler: &'a Sampler,
+    /// Ends with `token`.
+    pub history: &'a [TokenId],
+    /// Ids from here on are never drawn.
+    pub known: usize,
+}
+
+impl<'a> Writing<'a> {
+    fn draws(&self, steps: usize) -> Draws<'a> {
+        let config = self.sampler.config();
+        let vocab = self.session.model.config().vocab_size();
+        // The draw of a token has the number of the tokens read by then.
+        let positions = (1..=steps as u64).map(|step| self.session.position + step);
+        Draws {
+            settings: SampleSettings::new(
+                config.temperature,
+                config.top_k,
+                config.top_p,
+                config.repetition_penalty,
+                self.known.min(vocab) as u32,
+            ),
+            history: self.history,
+            window: config.repetition_window,
+            random: positions
+                .map(|position| self.sampler.random(position))
+                .collect(),
+        }
+    }
+}
+
+/// Each session, settled on this engine, reads its token, draws the next as its sampler does from the same logits, reads that, and so on, all of them together; the `steps` tokens drawn for
+/// each, the last of which is not read. No more sessions than the engine has rows of logits.
+///
+/// [`Session::commit_ahead`] or [`Session::take_back`] must follow for each. `None`, with all sessions as they were, when there is no room on the GPU; `None`
+/// in place of one session's tokens, with this one as it was, when its logits are no numbers.
+pub(crate) async fn write_together(
+    engine: &Arc<GpuEngine>,
+    writings: &mut [Writing<'_>],
+    steps: usize,
+) -> Result<Option<Vec<Option<Vec<TokenId>>>>, RuntimeError> {
+    let draws: Vec<Draws<'_>> = writings.iter().map(|one| one.draws(steps)).collect();
+    if !engine.can_draw(&draws) {
+        return Ok(None);
+    }
+    for writing in writings.iter_mut() {
+        if !writing.session.keep_copy(engine).await? {
+            return Ok(None);
+        }
+    }
+    let mut parts: Vec<Part<'_>> = writings
+        .iter_mut()
+        .map(|one| one.session.start_ahead(std::slice::from_ref(&one.token)))
+        .collect();
+    let drawn = engine.write(&mut parts, &draws).await?;
+    drop(parts);
+    let all = writings.iter_mut().zip(drawn);
+    Ok(Some(
+        all.map(|(one, drawn)| one.session.finish_ahead(one.token, drawn))
+            .collect(),
+    ))
+}
+
 impl Session {
     /// Whether it computes on a GPU.
     pub(crate) fn is_on_gpu(&self) -> bool {
         !self.executor.is_cpu()
     }
 
-    /// Reads `token`, draws the next as `sampler` does from the same logits, reads that, and so on; the `steps` tokens drawn, the last of which is not read. `history` ends with `token`,
-    /// ids from `known` on are never drawn.
-    ///
-    /// [`Session::commit_ahead`] or [`Session::read_again`] must follow. `None`, with the session as it was, when this is not for the GPU to do: an engine without one, or logits that are no
-    /// numbers.
+    /// [`write_together`] for this session alone, where it computes.
     pub(crate) async fn write_ahead(
         &mut self,
         token: TokenId,
@@ -37,11 +104,29 @@ impl Session {
         steps: usize,
     ) -> Result<Option<Vec<TokenId>>, RuntimeError> {
         self.settle_here().await?;
-        let (Executor::Gpu(engine, _), StateSlot::Gpu(_, slot)) = (&self.executor, &self.slot)
-        else {
+        let Executor::Gpu(engine, _) = &self.executor else {
             return Ok(None);
         };
         let engine = Arc::clone(engine);
+        let mut writings = [Writing {
+            session: self,
+            token,
+            sampler,
+            history,
+            known,
+        }];
+        let drawn = write_together(&engine, &mut writings, steps).await?;
+        if drawn.is_some() {
+            self.executor.count_draws(1, steps);
+        }
+        Ok(drawn.and_then(|mut drawn| drawn.pop().flatten()))
+    }
+
+    /// Keeps a copy of the state to go back to; false when there is no room for one.
+    async fn keep_copy(&mut self, engine: &Arc<GpuEngine>) -> Result<bool, RuntimeError> {
+        let StateSlot::Gpu(_, slot) = &self.slot else {
+            return Ok(false);
+        };
         let backup = match self.ahead.take().filter(|ahead| engine.owns(&ahead.backup)) {
             Some(ahead) => {
                 engine.copy_state(slot, &ahead.backup);
@@ -49,54 +134,41 @@ impl Session {
             }
             None => match engine.fork_slot(slot).await {
                 Ok(backup) => backup,
-                // No room for a copy: one token after the other needs none.
-                Err(GpuError::TooLarge { .. } | GpuError::OutOfMemory { .. }) => return Ok(None),
+                // One token after the other needs no copy.
+                Err(GpuError::TooLarge { .. } | GpuError::OutOfMemory { .. }) => return Ok(false),
                 Err(error) => return Err(error.into()),
             },
         };
         self.ahead = Some(Ahead {
             backup,
             read: Vec::new(),
-            is_pending: true,
+            is_pending: false,
         });
-        let config = sampler.config();
-        let vocab = self.model.config().vocab_size();
-        // The draw of a token has the number of the tokens read by then.
-        let random: Vec<u64> = (1..=steps as u64)
-            .map(|step| sampler.random(self.position + step))
-            .collect();
-        let draws = Draws {
-            settings: SampleSettings::new(
-                config.temperature,
-                config.top_k,
-                config.top_p,
-                config.repetition_penalty,
-                known.min(vocab) as u32,
-            ),
-            history,
-            window: config.repetition_window,
-            random: &random,
-        };
-        let part = Part {
-            tokens: &[token],
-            slot: &mut self.slot,
-            adapter: self.adapter.as_deref(),
-            wanted: Wanted::Last,
-        };
-        self.has_logits = false;
-        let drawn = engine.write(part, &draws).await?;
-        if let Executor::Gpu(engine, work) = &mut self.executor {
-            (0..steps).for_each(|_| engine.count([1, 1], work));
+        Ok(true)
+    }
+
+    /// Its part in writing ahead.
+    fn start_ahead<'a>(&'a mut self, token: &'a [TokenId]) -> Part<'a> {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.is_pending = true;
         }
-        let drawn: Option<Vec<TokenId>> = drawn.into_iter().collect();
+        self.has_logits = false;
+        self.part(token, Wanted::Last)
+    }
+
+    /// After it has read `token` and all that was drawn but the last; what could not be drawn is still pending, and the next step goes back.
+    fn finish_ahead(
+        &mut self,
+        token: TokenId,
+        drawn: Option<Vec<TokenId>>,
+    ) -> Option<Vec<TokenId>> {
         if let (Some(drawn), Some(ahead)) = (&drawn, &mut self.ahead) {
             ahead.is_pending = false;
             ahead.read.push(token);
-            ahead.read.extend_from_slice(&drawn[..steps - 1]);
+            ahead.read.extend_from_slice(&drawn[..drawn.len() - 1]);
             self.position += ahead.read.len() as u64;
         }
-        // What could not be drawn is still pending, and the next step goes back.
-        Ok(drawn)
+        drawn
     }
 
     /// Goes back to before what is still pending, if anything is. The session stays as it is otherwise, and going back twice is as good as once.
@@ -107,6 +179,11 @@ impl Session {
         {
             engine.copy_state(&ahead.backup, slot);
         }
+    }
+
+    /// After [`Session::undo_ahead`], before it goes on from there: nothing is pending any more.
+    pub(super) fn forget_pending(&mut self) {
+        self.ahead.take_if(|ahead| ahead.is_pending);
     }
 
     /// Gives the copy back; nothing that was written ahead can be undone any more.
@@ -123,18 +200,14 @@ impl Session {
         }
     }
 
-    /// Only `kept`, the first of the tokens drawn, stand: goes back, and reads the token before them and them.
-    pub(crate) async fn read_again(&mut self, kept: &[TokenId]) -> Result<(), RuntimeError> {
-        let Some(ahead) = self.ahead.take() else {
-            return Ok(());
-        };
+    /// Goes back to before the first of the tokens that it has read ahead, and returns that one; `None` when it has read none.
+    pub(crate) fn take_back(&mut self) -> Option<TokenId> {
+        let first = *self.ahead.as_ref()?.read.first()?;
+        let ahead = self.ahead.take()?;
         if let StateSlot::Gpu(engine, slot) = &self.slot {
             engine.copy_state(&ahead.backup, slot);
         }
         self.position -= ahead.read.len() as u64;
-        let mut again = ahead.read[..1].to_vec();
-        again.extend_from_slice(kept);
-        self.prefill_async(&again).await?;
-        Ok(())
+        Some(first)
     }
 }

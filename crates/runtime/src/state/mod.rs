@@ -36,6 +36,24 @@ impl RwkvState {
         }
     }
 
+    /// A state that was made by other means than reading: `values` in the order of [`StateSpec::tensors`], as if no token had been read.
+    ///
+    /// Fails with [`RuntimeError::StateDamaged`] when there are more or fewer than the model has, or one is NaN or infinite.
+    pub fn from_values(model: &Model, values: Vec<f32>) -> Result<Self, RuntimeError> {
+        let damaged = |what: String| Err(RuntimeError::StateDamaged { what });
+        let expected = model.state_spec().len();
+        if values.len() != expected {
+            return damaged(format!(
+                "it holds {} values where the model has {expected}",
+                values.len()
+            ));
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return damaged("it holds NaN or infinity".to_owned());
+        }
+        Ok(Self::new(model, None, 0, values))
+    }
+
     /// Tokens read so far.
     pub fn position(&self) -> u64 {
         self.position

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::Projection;
+use super::{LayerState, Projection};
 use crate::ops::activation::{gate, relu_squared};
 use crate::ops::token_shift::token_shift;
 
@@ -23,14 +23,14 @@ pub struct ChannelMixing {
 }
 
 impl ChannelMixing {
-    /// x `[N, C]`, windows of `seq_len` rows → `[N, C]`.
-    pub fn forward(&self, x: Tensor<2>, seq_len: usize) -> Tensor<2> {
-        let k = self
-            .key
-            .forward(token_shift(x.clone(), self.time_mix_k.val(), seq_len));
-        let r = self
-            .receptance
-            .forward(token_shift(x, self.time_mix_r.val(), seq_len));
+    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`.
+    pub fn forward(&self, x: Tensor<2>, seq_len: usize, state: Option<&LayerState>) -> Tensor<2> {
+        let shift = |mix: &Param<Tensor<1>>| {
+            let start = state.map(|state| state.ffn_x.val());
+            token_shift(x.clone(), mix.val(), start, seq_len)
+        };
+        let k = self.key.forward(shift(&self.time_mix_k));
+        let r = self.receptance.forward(shift(&self.time_mix_r));
         gate(r, self.value.forward(relu_squared(k)))
     }
 }

@@ -1,8 +1,15 @@
 //! Layer norm and weight matrices.
 
-use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use std::sync::Arc;
 
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use super::LoraAdapter;
+use crate::ops::embedding::{embedding, stored_rows};
+use crate::ops::frozen::{adapted_linear, frozen_linear};
+use crate::ops::head_loss::{HeadOutput, frozen_head_loss, head_loss, loss_of_logits};
+use crate::ops::stored::StoredMatrix;
 use crate::ops::{layer_norm::layer_norm, linear::linear};
 
 /// Layer norm over the channels.
@@ -21,16 +28,105 @@ impl LayerNorm {
     }
 }
 
-/// A weight matrix `[out, in]` without bias.
+/// A weight matrix `[out, in]` without bias: a tensor that may be trained, or frozen in its file's form; and a low-rank change of it.
 #[derive(Module, Debug)]
 pub struct Projection {
-    /// `[out, in]`.
-    pub weight: Param<Tensor<2>>,
+    /// `[out, in]`, unless it is stored.
+    weight: Option<Param<Tensor<2>>>,
+    /// `[out, in]`, on the CPU.
+    #[module(skip)]
+    stored: Option<StoredMatrix>,
+    /// What is trained in place of the matrix.
+    lora: Option<LoraAdapter>,
+}
+
+/// Where the elements of a projection are.
+enum Weight<'a> {
+    Tensor(&'a Param<Tensor<2>>),
+    Stored(&'a StoredMatrix),
 }
 
 impl Projection {
+    /// A matrix in a tensor.
+    pub fn of_tensor(weight: Param<Tensor<2>>) -> Self {
+        Self {
+            weight: Some(weight),
+            stored: None,
+            lora: None,
+        }
+    }
+
+    /// A frozen matrix on the CPU, in the form that its file has.
+    pub fn of_stored(weight: StoredMatrix) -> Self {
+        Self {
+            weight: None,
+            stored: Some(weight),
+            lora: None,
+        }
+    }
+
+    /// `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match self.weight() {
+            Weight::Tensor(weight) => weight.val().dims(),
+            Weight::Stored(weight) => weight.dims(),
+        }
+    }
+
+    /// The low-rank change.
+    pub fn lora(&self) -> Option<&LoraAdapter> {
+        self.lora.as_ref()
+    }
+
+    /// Puts a low-rank change beside the matrix, in place of one that was there.
+    pub fn set_lora(&mut self, lora: Option<LoraAdapter>) {
+        self.lora = lora;
+    }
+
     /// x `[N, in]` → `[N, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val())
+        match (self.weight(), &self.lora) {
+            (Weight::Tensor(weight), None) => linear(x, weight.val()),
+            (Weight::Tensor(weight), Some(lora)) => {
+                linear(x.clone(), weight.val()) + lora.forward(x)
+            }
+            (Weight::Stored(weight), None) => frozen_linear(x, weight),
+            (Weight::Stored(weight), Some(lora)) => {
+                let [a, b] = lora.factors();
+                adapted_linear(x, weight, a, b, lora.scale())
+            }
+        }
+    }
+
+    /// The loss of hidden rows x `[N, in]` against `targets` `[N]`, this being the head.
+    pub fn loss(&self, x: Tensor<2>, targets: &Arc<Vec<u16>>, l2_wrap: f32) -> HeadOutput {
+        let lora = self.lora.as_ref();
+        match (self.weight(), lora) {
+            (Weight::Tensor(weight), None) => head_loss(x, weight.val(), targets, l2_wrap),
+            (Weight::Stored(weight), lora) => {
+                let lora = lora.map(|lora| {
+                    let [a, b] = lora.factors();
+                    (a, b, lora.scale())
+                });
+                frozen_head_loss(x, weight, lora, targets, l2_wrap)
+            }
+            (Weight::Tensor(_), Some(_)) => loss_of_logits(self.forward(x), targets, l2_wrap),
+        }
+    }
+
+    /// The rows that `tokens` name, this being the embedding: `[N, in]`.
+    pub fn rows(&self, tokens: &Arc<Vec<u16>>, device: &Device) -> Tensor<2> {
+        match self.weight() {
+            Weight::Tensor(weight) => embedding(weight.val(), tokens),
+            Weight::Stored(weight) => stored_rows(weight, tokens, device),
+        }
+    }
+
+    fn weight(&self) -> Weight<'_> {
+        match (&self.weight, &self.stored) {
+            (Some(weight), _) => Weight::Tensor(weight),
+            (None, Some(stored)) => Weight::Stored(stored),
+            (None, None) => unreachable!("both constructors give it a matrix"),
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 mod channel_mixing;
 pub mod init;
+mod initial_state;
 mod layers;
+mod lora;
 mod orthogonal;
 pub mod parameters;
 mod time_mixing;
@@ -14,11 +16,12 @@ use burn::tensor::{Device, Tensor};
 use ptbr_model::RwkvConfig;
 
 use crate::ops::dropout::{DropoutMask, add_dropped};
-use crate::ops::embedding::embedding;
-use crate::ops::head_loss::{HeadOutput, head_loss};
+use crate::ops::head_loss::HeadOutput;
 
 pub use channel_mixing::ChannelMixing;
+pub use initial_state::{INITIAL_PP, LayerState};
 pub use layers::{LayerNorm, Projection};
+pub use lora::{LoraAdapter, initial_a};
 pub use time_mixing::TimeMixing;
 
 /// The model: embedding, blocks, a last layer norm and the head.
@@ -47,9 +50,11 @@ pub struct RwkvBlock {
     pub att: TimeMixing,
     /// Channel mixing.
     pub ffn: ChannelMixing,
+    /// A trained memory that every window begins with; none in a model that begins empty.
+    pub state: Option<LayerState>,
 }
 
-/// A batch of token windows of equal length, each starting without history.
+/// A batch of token windows of equal length, each starting without history but for a trained memory of the model.
 #[derive(Debug, Clone)]
 pub struct Windows {
     /// `[B · T]`, window after window.
@@ -92,12 +97,7 @@ impl Rwkv {
         options: ForwardOptions,
     ) -> HeadOutput {
         let hidden = self.hidden(config, windows, options);
-        head_loss(
-            hidden,
-            self.head.weight.val(),
-            &windows.targets,
-            options.l2_wrap,
-        )
+        self.head.loss(hidden, &windows.targets, options.l2_wrap)
     }
 
     /// The normalised rows before the head, `[B · T, C]`.
@@ -108,7 +108,7 @@ impl Rwkv {
         options: ForwardOptions,
     ) -> Tensor<2> {
         let eps = config.layer_norm_eps;
-        let mut x = embedding(self.emb.weight.val(), &windows.inputs);
+        let mut x = self.emb.rows(&windows.inputs, &self.device());
         for (layer, block) in self.blocks.iter().enumerate() {
             let mask = |branch| {
                 DropoutMask::new(
@@ -122,25 +122,42 @@ impl Rwkv {
             if let Some(ln0) = &block.ln0 {
                 x = ln0.forward(x, eps);
             }
-            let mixed = block
-                .att
-                .forward(block.ln1.forward(x.clone(), eps), windows.seq_len);
+            let (normal, state) = (block.ln1.forward(x.clone(), eps), block.state.as_ref());
+            let mixed = block.att.forward(normal, windows.seq_len, state);
             x = add_dropped(x, mixed, mask(0));
-            let mixed = block
-                .ffn
-                .forward(block.ln2.forward(x.clone(), eps), windows.seq_len);
+            let normal = block.ln2.forward(x.clone(), eps);
+            let mixed = block.ffn.forward(normal, windows.seq_len, state);
             x = add_dropped(x, mixed, mask(1));
         }
         self.ln_out.forward(x, eps)
+    }
+
+    /// The matrix with this official name, without `.weight`: `blocks.3.att.key`, `head`. `None` for any other name.
+    pub fn projection_mut(&mut self, name: &str) -> Option<&mut Projection> {
+        match name {
+            "emb" => return Some(&mut self.emb),
+            "head" => return Some(&mut self.head),
+            _ => {}
+        }
+        let (layer, part) = name.strip_prefix("blocks.")?.split_once('.')?;
+        let block = self.blocks.get_mut(layer.parse::<usize>().ok()?)?;
+        match part {
+            "att.key" => Some(&mut block.att.key),
+            "att.value" => Some(&mut block.att.value),
+            "att.receptance" => Some(&mut block.att.receptance),
+            "att.output" => Some(&mut block.att.output),
+            "ffn.key" => Some(&mut block.ffn.key),
+            "ffn.receptance" => Some(&mut block.ffn.receptance),
+            "ffn.value" => Some(&mut block.ffn.value),
+            _ => None,
+        }
     }
 
     /// A model without parameters worth the name, to stand where one was moved out.
     pub(crate) fn empty() -> Self {
         let device = Device::flex();
         let vector = || Param::from_tensor(Tensor::zeros([1], &device));
-        let matrix = || Projection {
-            weight: Param::from_tensor(Tensor::zeros([1, 1], &device)),
-        };
+        let matrix = || Projection::of_tensor(Param::from_tensor(Tensor::zeros([1, 1], &device)));
         Self {
             emb: matrix(),
             blocks: Vec::new(),
@@ -154,6 +171,6 @@ impl Rwkv {
 
     /// The device that holds the parameters.
     pub fn device(&self) -> Device {
-        self.emb.weight.val().device()
+        self.ln_out.weight.val().device()
     }
 }

@@ -3,10 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::Projection;
+use super::{LayerState, Projection};
 use crate::ops::activation::gate;
 use crate::ops::token_shift::token_shift;
-use crate::ops::wkv::{WkvBatch, wkv};
+use crate::ops::wkv::{WkvBatch, wkv, wkv_with_state};
 
 /// The parameters of time mixing; all vectors are `[C]`.
 #[derive(Module, Debug)]
@@ -32,21 +32,25 @@ pub struct TimeMixing {
 }
 
 impl TimeMixing {
-    /// x `[N, C]`, windows of `seq_len` rows → `[N, C]`.
-    pub fn forward(&self, x: Tensor<2>, seq_len: usize) -> Tensor<2> {
+    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`.
+    pub fn forward(&self, x: Tensor<2>, seq_len: usize, state: Option<&LayerState>) -> Tensor<2> {
         let [rows, channels] = x.dims();
-        let k = self
-            .key
-            .forward(token_shift(x.clone(), self.time_mix_k.val(), seq_len));
-        let v = self
-            .value
-            .forward(token_shift(x.clone(), self.time_mix_v.val(), seq_len));
-        let r = self
-            .receptance
-            .forward(token_shift(x, self.time_mix_r.val(), seq_len));
-        let log_decay = self.time_decay.val().exp().neg();
-        let batch = WkvBatch::rectangle(rows / seq_len, seq_len, channels);
-        let y = wkv(log_decay, self.time_first.val(), k, v, batch);
+        let shift = |mix: &Param<Tensor<1>>| {
+            let start = state.map(|state| state.att_x.val());
+            token_shift(x.clone(), mix.val(), start, seq_len)
+        };
+        let k = self.key.forward(shift(&self.time_mix_k));
+        let v = self.value.forward(shift(&self.time_mix_v));
+        let r = self.receptance.forward(shift(&self.time_mix_r));
+        let (w, u) = (self.time_decay.val().exp().neg(), self.time_first.val());
+        let windows = rows / seq_len;
+        let y = match state {
+            None => wkv(w, u, k, v, WkvBatch::rectangle(windows, seq_len, channels)),
+            Some(state) => {
+                let batch = WkvBatch::rectangle_from_state(windows, seq_len, channels);
+                wkv_with_state(w, u, k, v, state.wkv(), batch).slice(0..rows)
+            }
+        };
         self.output.forward(gate(r, y))
     }
 }

@@ -11,7 +11,8 @@ use super::rows::for_element_blocks;
 struct Gate;
 
 impl HostOp<2> for Gate {
-    fn forward(&self, [r, y]: [&[f32]; 2], tracked: bool) -> Forward {
+    fn forward(&self, [r, y]: [&[f32]; 2], wanted: [bool; 2]) -> Forward {
+        let tracked = wanted.contains(&true);
         let mut gate = r.to_vec();
         for_element_blocks(&mut gate, |_, block| cpu::sigmoid(block));
         let mut out = if tracked {
@@ -30,14 +31,21 @@ impl HostOp<2> for Gate {
         }
     }
 
+    fn keeps(&self, wanted: [bool; 2]) -> [bool; 2] {
+        [false, wanted[0]]
+    }
+
     fn backward(&self, context: BackwardContext<'_, 2>) -> [Option<Vec<f32>>; 2] {
         let (y, grad, gate) = (context.inputs[1], context.grad, &context.saved[0]);
-        let mut dr = vec![0.0; gate.len()];
-        for_element_blocks(&mut dr, |first, block| {
-            for (i, d) in block.iter_mut().enumerate() {
-                let s = gate[first + i];
-                *d = grad[first + i] * y[first + i] * s * (1.0 - s);
-            }
+        let dr = context.wanted[0].then(|| {
+            let mut dr = vec![0.0; gate.len()];
+            for_element_blocks(&mut dr, |first, block| {
+                for (i, d) in block.iter_mut().enumerate() {
+                    let s = gate[first + i];
+                    *d = grad[first + i] * y[first + i] * s * (1.0 - s);
+                }
+            });
+            dr
         });
         let mut dy = vec![0.0; gate.len()];
         for_element_blocks(&mut dy, |first, block| {
@@ -45,7 +53,7 @@ impl HostOp<2> for Gate {
                 *d = grad[first + i] * gate[first + i];
             }
         });
-        [Some(dr), Some(dy)]
+        [dr, Some(dy)]
     }
 }
 
@@ -63,7 +71,7 @@ pub fn gate(r: Tensor<2>, y: Tensor<2>) -> Tensor<2> {
 struct ReluSquared;
 
 impl HostOp<1> for ReluSquared {
-    fn forward(&self, [x]: [&[f32]; 1], _tracked: bool) -> Forward {
+    fn forward(&self, [x]: [&[f32]; 1], _wanted: [bool; 1]) -> Forward {
         let mut out = x.to_vec();
         for_element_blocks(&mut out, |_, block| {
             for o in block {

@@ -60,7 +60,7 @@ pub(crate) fn mix64(x: u64) -> u64 {
 struct AddDropped(Option<DropoutMask>);
 
 impl HostOp<2> for AddDropped {
-    fn forward(&self, [x, branch]: [&[f32]; 2], _tracked: bool) -> Forward {
+    fn forward(&self, [x, branch]: [&[f32]; 2], _wanted: [bool; 2]) -> Forward {
         let mut out = x.to_vec();
         for_element_blocks(&mut out, |first, block| match self.0 {
             None => block
@@ -74,6 +74,10 @@ impl HostOp<2> for AddDropped {
             }
         });
         Forward::plain(out)
+    }
+
+    fn keeps(&self, _wanted: [bool; 2]) -> [bool; 2] {
+        [false, false]
     }
 
     fn backward(&self, context: BackwardContext<'_, 2>) -> [Option<Vec<f32>>; 2] {

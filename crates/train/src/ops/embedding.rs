@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::host::{self, BackwardContext, Forward, HostOp};
 use super::rows::for_row_blocks;
+use super::stored::StoredMatrix;
 
 /// weight: `[V, C]`, tokens: `[N]` → `[N, C]`.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ struct Embedding {
 }
 
 impl HostOp<1> for Embedding {
-    fn forward(&self, [weight]: [&[f32]; 1], _tracked: bool) -> Forward {
+    fn forward(&self, [weight]: [&[f32]; 1], _wanted: [bool; 1]) -> Forward {
         let c = self.channels;
         let mut out = vec![0.0; self.tokens.len() * c];
         for_row_blocks(&mut out, c, |first, rows| {
@@ -55,8 +56,18 @@ pub fn embedding(weight: Tensor<2>, tokens: &Arc<Vec<u16>>) -> Tensor<2> {
     weight.clone().select(0, indices(tokens, &weight.device()))
 }
 
+/// The same rows of a frozen matrix on the CPU, which no gradient reaches.
+pub fn stored_rows(weight: &StoredMatrix, tokens: &[u16], device: &Device) -> Tensor<2> {
+    let shape = [tokens.len(), weight.dims()[1]];
+    let mut rows = vec![0.0; shape[0] * shape[1]];
+    for (row, &token) in rows.chunks_exact_mut(shape[1]).zip(tokens) {
+        weight.read_rows(usize::from(token), row);
+    }
+    Tensor::from_data(TensorData::new(rows, shape), device)
+}
+
 /// Token ids as an integer tensor `[N]`.
-pub(super) fn indices(tokens: &[u16], device: &burn::tensor::Device) -> Tensor<1, Int> {
+pub(super) fn indices(tokens: &[u16], device: &Device) -> Tensor<1, Int> {
     let ids: Vec<i32> = tokens.iter().map(|&t| i32::from(t)).collect();
     Tensor::from_data(TensorData::new(ids, [tokens.len()]), device)
 }

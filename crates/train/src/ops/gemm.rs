@@ -25,6 +25,16 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
+    /// The columns `first..first + count`.
+    pub fn columns(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.cols, "columns of {}", self.cols);
+        Self {
+            data: &self.data[(first * self.col_stride).min(self.data.len())..],
+            cols: count,
+            ..self
+        }
+    }
+
     /// The same elements seen as the transposed matrix.
     pub fn transposed(self) -> Self {
         Self {
@@ -37,6 +47,29 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
+/// Columns of a row-major matrix that are written to.
+pub struct Columns<'a, T> {
+    data: &'a mut [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+impl<'a, T> Columns<'a, T> {
+    /// The columns `first..first + count` of `data` `[rows, width]`.
+    pub fn of(data: &'a mut [T], rows: usize, width: usize, first: usize, count: usize) -> Self {
+        assert_eq!(data.len(), rows * width, "a matrix of {rows} × {width}");
+        assert!(first + count <= width, "columns of {width}");
+        let start = if rows == 0 { 0 } else { first };
+        Self {
+            data: &mut data[start..],
+            rows,
+            cols: count,
+            row_stride: width,
+        }
+    }
+}
+
 /// Below this many multiplications a product runs on one thread: starting the others costs more.
 const PARALLEL_FROM: usize = 1 << 18;
 
@@ -44,9 +77,20 @@ const PARALLEL_FROM: usize = 1 << 18;
 ///
 /// Every element is summed in the same order whatever the number of threads.
 pub fn matmul<T: Float>(out: &mut [T], a: Matrix<'_, T>, b: Matrix<'_, T>, accumulate: bool) {
+    let (rows, cols) = (a.rows, b.cols);
+    matmul_into(Columns::of(out, rows, cols, 0, cols), a, b, accumulate);
+}
+
+/// [`matmul`] into some columns of a larger matrix.
+pub fn matmul_into<T: Float>(
+    out: Columns<'_, T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    accumulate: bool,
+) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(a.cols, b.rows, "inner sizes");
-    assert_eq!(out.len(), m * n, "output of {m} × {n}");
+    assert_eq!((out.rows, out.cols), (m, n), "output of {m} × {n}");
     if m == 0 || n == 0 {
         return;
     }
@@ -55,15 +99,16 @@ pub fn matmul<T: Float>(out: &mut [T], a: Matrix<'_, T>, b: Matrix<'_, T>, accum
     } else {
         Parallelism::None
     };
-    let (row, one) = (n as isize, 1isize);
-    // SAFETY: `out` has m·n elements and is borrowed mutably; the constructors of `Matrix` checked that a and b hold
-    // rows·cols elements addressed by strides (cols, 1) or (1, cols), so every access of an m × k and a k × n matrix is in bounds.
+    let (row, one) = (out.row_stride as isize, 1isize);
+    // SAFETY: `out` is borrowed mutably, and its constructor checked that m rows of `row_stride` elements, less the columns before
+    // the first, hold n columns each. The constructors of `Matrix` checked the same of a and b, whose strides are (width, 1) or
+    // (1, width), so every access of an m × k and a k × n matrix is in bounds.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out.data.as_mut_ptr(),
             one,
             row,
             accumulate,
@@ -100,6 +145,28 @@ impl Float for f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_of_either_side_are_those_of_the_whole() {
+        let (m, n, k, width) = (3, 4, 5, 9);
+        let a: Vec<f64> = (0..m * width).map(|i| (i as f64 * 0.7).sin()).collect();
+        let b: Vec<f64> = (0..k * n).map(|i| (i as f64 * 0.3).cos()).collect();
+        let mut out = vec![7.0; m * width];
+        let left = Matrix::new(&a, m, width).columns(2, k);
+        let columns = Columns::of(&mut out, m, width, 3, n);
+        matmul_into(columns, left, Matrix::new(&b, k, n), false);
+        for i in 0..m {
+            for j in 0..width {
+                let sum = |j: usize| (0..k).map(|l| a[i * width + 2 + l] * b[l * n + j]).sum();
+                let expected: f64 = if (3..3 + n).contains(&j) {
+                    sum(j - 3)
+                } else {
+                    7.0
+                };
+                assert!((out[i * width + j] - expected).abs() < 1e-12, "({i}, {j})");
+            }
+        }
+    }
 
     #[test]
     fn transposed_and_accumulated_products_match_the_definition() {

@@ -13,9 +13,11 @@ use ptbr_kernels::cpu;
 use rayon::prelude::*;
 
 use super::embedding::indices;
+use super::frozen::LowRank;
 use super::gemm::{Matrix, matmul};
 use super::host::{self, BackwardContext, Forward, HostOp};
 use super::rows::for_element_blocks;
+use super::stored::StoredMatrix;
 
 /// Elements of logits in a block: 16 MB, which stays near the cores.
 const BLOCK_ELEMENTS: usize = 4 << 20;
@@ -27,6 +29,18 @@ struct HeadLoss {
     channels: usize,
     vocab: usize,
     l2_wrap: f32,
+}
+
+impl HeadLoss {
+    /// For a head `[V, C]`.
+    fn new([vocab, channels]: [usize; 2], targets: &Arc<Vec<u16>>, l2_wrap: f32) -> Self {
+        Self {
+            targets: targets.clone(),
+            channels,
+            vocab,
+            l2_wrap,
+        }
+    }
 }
 
 /// What one row of logits gives.
@@ -79,21 +93,53 @@ fn sum_f64(values: &[f32]) -> f64 {
     lanes.iter().sum::<f64>() + rest.iter().map(|v| f64::from(*v)).sum::<f64>()
 }
 
-impl HostOp<2> for HeadLoss {
-    fn forward(&self, [x, weight]: [&[f32]; 2], tracked: bool) -> Forward {
+/// What multiplies the hidden rows.
+enum HeadWeights<'a> {
+    /// `[V, C]` in f32.
+    Dense(&'a [f32]),
+    /// Frozen in its file's form, with a low-rank change or without.
+    Frozen(&'a StoredMatrix, Option<LowRank<'a>>),
+}
+
+/// The gradients of x and of what is trained in the head, the latter in the order of the operation's inputs.
+#[derive(Default)]
+struct HeadGrads {
+    x: Vec<f32>,
+    weights: Vec<Vec<f32>>,
+}
+
+impl HeadLoss {
+    /// The loss, and the gradients where they are wanted: of x, of the head's tensors.
+    fn compute(
+        &self,
+        x: &[f32],
+        head: &HeadWeights<'_>,
+        [wants_x, wants_head]: [bool; 2],
+    ) -> ([f32; 2], HeadGrads) {
         let (n, c, v) = (self.targets.len(), self.channels, self.vocab);
         let block_rows = (BLOCK_ELEMENTS / v).clamp(1, n.max(1));
+        let tracked = wants_x || wants_head;
         let scale = tracked.then_some(1.0 / n as f32);
         let mut logits = vec![0.0; block_rows * v];
-        let mut dx = vec![0.0; if tracked { n * c } else { 0 }];
-        let mut dweight = vec![0.0; if tracked { v * c } else { 0 }];
+        let mut grads = HeadGrads::default();
+        if wants_x {
+            grads.x = vec![0.0; n * c];
+        }
+        if wants_head {
+            grads.weights = match head {
+                HeadWeights::Dense(weight) => vec![vec![0.0; weight.len()]],
+                HeadWeights::Frozen(_, Some(lora)) => {
+                    vec![vec![0.0; lora.a.len()], vec![0.0; lora.b.len()]]
+                }
+                HeadWeights::Frozen(_, None) => Vec::new(),
+            };
+        }
         let (mut loss, mut correct) = (0.0f64, 0usize);
-        let head = Matrix::new(weight, v, c);
         for first in (0..n).step_by(block_rows) {
             let rows = block_rows.min(n - first);
-            let x = Matrix::new(&x[first * c..][..rows * c], rows, c);
+            let x = &x[first * c..][..rows * c];
             let logits = &mut logits[..rows * v];
-            matmul(logits, x, head.transposed(), false);
+            let down = head.logits(x, [rows, c, v], logits);
             let targets = &self.targets[first..first + rows];
             let results: Vec<Row> = logits
                 .par_chunks_exact_mut(v)
@@ -105,34 +151,166 @@ impl HostOp<2> for HeadLoss {
                 correct += usize::from(row.correct);
             }
             if tracked {
-                let grad = Matrix::new(logits, rows, v);
-                matmul(&mut dx[first * c..][..rows * c], grad, head, false);
-                matmul(&mut dweight, grad.transposed(), x, first > 0);
+                let dx = wants_x.then(|| &mut grads.x[first * c..][..rows * c]);
+                head.add_gradients((x, &down), logits, [rows, c, v], dx, &mut grads.weights);
             }
         }
-        let out = vec![(loss / n as f64) as f32, correct as f32];
+        ([(loss / n as f64) as f32, correct as f32], grads)
+    }
+
+    /// What the forward pass of an operation returns: the gradients are the saved buffers, x's first.
+    fn forward_of<const N: usize>(
+        &self,
+        x: &[f32],
+        head: &HeadWeights<'_>,
+        wanted: [bool; N],
+    ) -> Forward {
+        let wants = [wanted[0], wanted[1..].contains(&true)];
+        let (out, grads) = self.compute(x, head, wants);
+        let saved = std::iter::once(grads.x).chain(grads.weights).collect();
         Forward {
-            out,
-            saved: if tracked {
-                vec![dx, dweight]
+            out: out.to_vec(),
+            saved: if wants.contains(&true) {
+                saved
             } else {
                 Vec::new()
             },
         }
     }
+}
+
+impl HeadWeights<'_> {
+    /// `logits = x Wᵀ` and the low-rank part; returns h of the latter, empty without one.
+    fn logits(&self, x: &[f32], [n, c, v]: [usize; 3], logits: &mut [f32]) -> Vec<f32> {
+        let rows = Matrix::new(x, n, c);
+        match self {
+            Self::Dense(weight) => {
+                matmul(logits, rows, Matrix::new(weight, v, c).transposed(), false);
+                Vec::new()
+            }
+            Self::Frozen(weight, lora) => {
+                weight.product(rows, n, logits);
+                let Some(lora) = lora else {
+                    return Vec::new();
+                };
+                let down = lora.down(x, n);
+                lora.add_up(&down, n, logits);
+                down
+            }
+        }
+    }
+
+    /// Writes the gradient of x and adds those of the head's tensors, where there is room for them.
+    fn add_gradients(
+        &self,
+        (x, down): (&[f32], &[f32]),
+        dy: &[f32],
+        [n, c, v]: [usize; 3],
+        dx: Option<&mut [f32]>,
+        weights: &mut [Vec<f32>],
+    ) {
+        let grad = Matrix::new(dy, n, v);
+        match self {
+            Self::Dense(weight) => {
+                if let Some(dx) = dx {
+                    matmul(dx, grad, Matrix::new(weight, v, c), false);
+                }
+                if let [dweight] = weights {
+                    matmul(dweight, grad.transposed(), Matrix::new(x, n, c), true);
+                }
+            }
+            Self::Frozen(weight, lora) => {
+                let dh = lora.map(|lora| (lora, lora.grad_down(dy, n)));
+                if let Some(dx) = dx {
+                    weight.gradient(grad, dx);
+                    if let Some((lora, dh)) = &dh {
+                        lora.add_grad_x(dh, n, dx);
+                    }
+                }
+                if let ([da, db], Some((lora, dh))) = (weights, &dh) {
+                    lora.add_grad_a(dh, x, n, da);
+                    lora.add_grad_b(dy, down, n, db);
+                }
+            }
+        }
+    }
+}
+
+/// The saved gradients times the gradient of the loss.
+fn scaled<const N: usize>(context: BackwardContext<'_, N>) -> [Option<Vec<f32>>; N] {
+    let (scale, wanted) = (context.grad[0], context.wanted);
+    let mut saved = context.saved.into_iter();
+    wanted.map(|wanted| {
+        let mut grad = saved.next().filter(|_| wanted)?;
+        if scale != 1.0 {
+            for_element_blocks(&mut grad, |_, block| {
+                block.iter_mut().for_each(|g| *g *= scale)
+            });
+        }
+        Some(grad)
+    })
+}
+
+impl HostOp<2> for HeadLoss {
+    fn forward(&self, [x, weight]: [&[f32]; 2], wanted: [bool; 2]) -> Forward {
+        self.forward_of(x, &HeadWeights::Dense(weight), wanted)
+    }
+
+    fn keeps(&self, _wanted: [bool; 2]) -> [bool; 2] {
+        [false, false]
+    }
 
     fn backward(&self, context: BackwardContext<'_, 2>) -> [Option<Vec<f32>>; 2] {
-        let scale = context.grad[0];
-        let mut saved = context.saved.into_iter();
-        std::array::from_fn(|_| {
-            let mut grad = saved.next()?;
-            if scale != 1.0 {
-                for_element_blocks(&mut grad, |_, block| {
-                    block.iter_mut().for_each(|g| *g *= scale)
-                });
-            }
-            Some(grad)
-        })
+        scaled(context)
+    }
+}
+
+/// x: `[N, C]` → `[2]`, as [`HeadLoss`], with a frozen head.
+#[derive(Debug)]
+struct FrozenHeadLoss(HeadLoss, StoredMatrix);
+
+impl HostOp<1> for FrozenHeadLoss {
+    fn forward(&self, [x]: [&[f32]; 1], wanted: [bool; 1]) -> Forward {
+        self.0
+            .forward_of(x, &HeadWeights::Frozen(&self.1, None), wanted)
+    }
+
+    fn keeps(&self, _wanted: [bool; 1]) -> [bool; 1] {
+        [false]
+    }
+
+    fn backward(&self, context: BackwardContext<'_, 1>) -> [Option<Vec<f32>>; 1] {
+        scaled(context)
+    }
+}
+
+/// x: `[N, C]`, A: `[r, C]`, B: `[V, r]` → `[2]`, as [`HeadLoss`], with a frozen head and a low-rank change of it.
+#[derive(Debug)]
+struct AdaptedHeadLoss {
+    loss: HeadLoss,
+    weight: StoredMatrix,
+    rank: usize,
+    scale: f32,
+}
+
+impl HostOp<3> for AdaptedHeadLoss {
+    fn forward(&self, [x, a, b]: [&[f32]; 3], wanted: [bool; 3]) -> Forward {
+        let lora = LowRank {
+            a,
+            b,
+            rank: self.rank,
+            scale: self.scale,
+        };
+        let head = HeadWeights::Frozen(&self.weight, Some(lora));
+        self.loss.forward_of(x, &head, wanted)
+    }
+
+    fn keeps(&self, _wanted: [bool; 3]) -> [bool; 3] {
+        [false; 3]
+    }
+
+    fn backward(&self, context: BackwardContext<'_, 3>) -> [Option<Vec<f32>>; 3] {
+        scaled(context)
     }
 }
 
@@ -170,6 +348,16 @@ impl HeadOutput {
     }
 }
 
+impl HeadOutput {
+    /// Of the two numbers that the fused operations give.
+    fn fused(out: Tensor<1>) -> Self {
+        Self {
+            objective: out.clone().slice(0..1),
+            report: out.inner(),
+        }
+    }
+}
+
 /// Cross-entropy of x `[N, C]` under the head `[V, C]` against `targets` `[N]`.
 pub fn head_loss(
     x: Tensor<2>,
@@ -177,32 +365,41 @@ pub fn head_loss(
     targets: &Arc<Vec<u16>>,
     l2_wrap: f32,
 ) -> HeadOutput {
-    let [vocab, channels] = weight.dims();
     if host::is_host(&x.device()) {
-        let op = HeadLoss {
-            targets: targets.clone(),
-            channels,
-            vocab,
-            l2_wrap,
-        };
-        let out: Tensor<1> = host::run2(x, weight, op, [2]);
-        return HeadOutput {
-            objective: out.clone().slice(0..1),
-            report: out.inner(),
-        };
+        let op = HeadLoss::new(weight.dims(), targets, l2_wrap);
+        return HeadOutput::fused(host::run2(x, weight, op, [2]));
     }
-    head_loss_composed(x, weight, targets, l2_wrap)
+    loss_of_logits(x.matmul(weight.transpose()), targets, l2_wrap)
 }
 
-/// The same in tensor operations: what other devices run, and the oracle of the fused form.
-pub(super) fn head_loss_composed(
+/// [`head_loss`] under a frozen head on the CPU, with a low-rank change A `[r, C]`, B `[V, r]`, scale, or without.
+pub fn frozen_head_loss(
     x: Tensor<2>,
-    weight: Tensor<2>,
-    targets: &[u16],
+    weight: &StoredMatrix,
+    lora: Option<(Tensor<2>, Tensor<2>, f32)>,
+    targets: &Arc<Vec<u16>>,
     l2_wrap: f32,
 ) -> HeadOutput {
+    let loss = HeadLoss::new(weight.dims(), targets, l2_wrap);
+    let weight = weight.clone();
+    HeadOutput::fused(match lora {
+        None => host::run1(x, FrozenHeadLoss(loss, weight), [2]),
+        Some((a, b, scale)) => {
+            let rank = a.dims()[0];
+            let op = AdaptedHeadLoss {
+                loss,
+                weight,
+                rank,
+                scale,
+            };
+            host::run3((x, a, b), op, [2])
+        }
+    })
+}
+
+/// The cross-entropy of logits `[N, V]` in tensor operations: what other devices run, and the oracle of the fused form.
+pub fn loss_of_logits(logits: Tensor<2>, targets: &[u16], l2_wrap: f32) -> HeadOutput {
     let n = targets.len();
-    let logits = x.matmul(weight.transpose());
     let targets = indices(targets, &logits.device()).reshape([n, 1]);
     let loss = activation::log_softmax(logits.clone(), 1)
         .gather(1, targets.clone())

@@ -34,7 +34,7 @@ impl Forward {
 
 /// What the backward pass of a [`HostOp`] can see.
 pub struct BackwardContext<'a, const N: usize> {
-    /// The inputs of the forward pass.
+    /// The inputs of the forward pass; empty where [`HostOp::keeps`] gave one up.
     pub inputs: [&'a [f32]; N],
     /// The buffers that the forward pass saved, handed over.
     pub saved: Vec<Vec<f32>>,
@@ -49,8 +49,14 @@ pub struct BackwardContext<'a, const N: usize> {
 /// Both directions must give the same bits whatever the number of threads: split work in fixed blocks and add partial sums in a
 /// fixed order.
 pub trait HostOp<const N: usize>: Debug + Send + Sync + 'static {
-    /// Computes the output. `tracked` says whether a backward pass may follow.
-    fn forward(&self, inputs: [&[f32]; N], tracked: bool) -> Forward;
+    /// Computes the output. `wanted` says which inputs a backward pass will ask the gradient of; without any there is none.
+    fn forward(&self, inputs: [&[f32]; N], wanted: [bool; N]) -> Forward;
+
+    /// Which inputs the backward pass reads when it is asked for the gradients of `wanted`: the memory of a training step is what
+    /// its operations keep.
+    fn keeps(&self, _wanted: [bool; N]) -> [bool; N] {
+        [true; N]
+    }
 
     /// The gradient for each input that wants one, in the input's shape.
     fn backward(&self, context: BackwardContext<'_, N>) -> [Option<Vec<f32>>; N];
@@ -108,18 +114,28 @@ fn forward<const N: usize>(
     inputs: [FlexTensor; N],
     op: &SharedOp<N>,
     shape: &[usize],
-    tracked: bool,
-) -> ([FlexTensor; N], FlexTensor, Vec<Vec<f32>>) {
+    wanted: [bool; N],
+) -> (FlexTensor, Kept<N>) {
     let inputs = inputs.map(|input| contiguous(&input));
-    let Forward { out, saved } = op.forward(std::array::from_fn(|i| elements(&inputs[i])), tracked);
-    (inputs, flex_tensor(out, shape), saved)
+    let Forward { out, saved } = op.forward(std::array::from_fn(|i| elements(&inputs[i])), wanted);
+    let keeps = op.keeps(wanted);
+    let shapes = std::array::from_fn(|i| inputs[i].layout().shape().as_ref().to_vec());
+    let mut inputs = inputs.into_iter();
+    let kept = Kept {
+        op: op.clone(),
+        inputs: keeps.map(|kept| inputs.next().filter(|_| kept)),
+        shapes,
+        saved: Arc::new(saved),
+    };
+    (flex_tensor(out, shape), kept)
 }
 
 /// What burn keeps between the two passes.
 #[derive(Clone, Debug)]
 struct Kept<const N: usize> {
     op: SharedOp<N>,
-    inputs: [FlexTensor; N],
+    inputs: [Option<FlexTensor>; N],
+    shapes: [Vec<usize>; N],
     saved: Arc<Vec<Vec<f32>>>,
 }
 
@@ -139,17 +155,14 @@ impl<const N: usize> Backward<Flex, N> for HostBackward<N> {
         let kept = ops.state;
         let wanted = std::array::from_fn(|i| ops.parents[i].is_some());
         let results = kept.op.backward(BackwardContext {
-            inputs: std::array::from_fn(|i| elements(&kept.inputs[i])),
+            inputs: std::array::from_fn(|i| kept.inputs[i].as_ref().map_or(&[][..], elements)),
             saved: Arc::try_unwrap(kept.saved).unwrap_or_else(|shared| (*shared).clone()),
             grad: elements(&grad),
             wanted,
         });
-        for ((node, result), input) in ops.parents.into_iter().zip(results).zip(&kept.inputs) {
+        for ((node, result), shape) in ops.parents.into_iter().zip(results).zip(&kept.shapes) {
             if let (Some(node), Some(result)) = (node, result) {
-                grads.register::<Flex>(
-                    node.id,
-                    flex_tensor(result, input.layout().shape().as_ref()),
-                );
+                grads.register::<Flex>(node.id, flex_tensor(result, shape));
             }
         }
     }
@@ -159,20 +172,20 @@ macro_rules! host_ops {
     ($($name:ident $n:literal ($($arg:ident),+);)+) => {
         impl HostOps for Flex {
             $(fn $name($($arg: FloatTensor<Self>,)+ op: SharedOp<$n>, shape: Vec<usize>) -> FloatTensor<Self> {
-                forward([$($arg),+], &op, &shape, false).1
+                forward([$($arg),+], &op, &shape, [false; $n]).0
             })+
         }
 
         impl<C: CheckpointStrategy> HostOps for Autodiff<Flex, C> {
             $(fn $name($($arg: FloatTensor<Self>,)+ op: SharedOp<$n>, shape: Vec<usize>) -> FloatTensor<Self> {
                 let nodes = [$($arg.node()),+];
+                let wanted = [$($arg.is_tracked()),+];
                 match HostBackward::<$n>.prepare::<C>(nodes).compute_bound().stateful() {
                     OpsKind::Tracked(prep) => {
-                        let inputs = [$($arg.into_primitive()),+];
-                        let (inputs, out, saved) = forward(inputs, &op, &shape, true);
-                        prep.finish(Kept { op, inputs, saved: Arc::new(saved) }, out)
+                        let (out, kept) = forward([$($arg.into_primitive()),+], &op, &shape, wanted);
+                        prep.finish(kept, out)
                     }
-                    OpsKind::UnTracked(prep) => prep.finish(forward([$($arg.into_primitive()),+], &op, &shape, false).1),
+                    OpsKind::UnTracked(prep) => prep.finish(forward([$($arg.into_primitive()),+], &op, &shape, wanted).0),
                 }
             })+
         }

@@ -33,7 +33,7 @@ fn sum(values: impl ExactSizeIterator<Item = f32>) -> f32 {
 }
 
 impl HostOp<3> for LayerNorm {
-    fn forward(&self, [x, weight, bias]: [&[f32]; 3], _tracked: bool) -> Forward {
+    fn forward(&self, [x, weight, bias]: [&[f32]; 3], _wanted: [bool; 3]) -> Forward {
         let c = self.channels;
         let mut y = vec![0.0; x.len()];
         for_row_blocks(&mut y, c, |first, rows| {
@@ -45,6 +45,10 @@ impl HostOp<3> for LayerNorm {
             }
         });
         Forward::plain(y)
+    }
+
+    fn keeps(&self, _wanted: [bool; 3]) -> [bool; 3] {
+        [true, true, false]
     }
 
     /// With x̂ = (x - mean)·rstd and ĝ = g·weight:

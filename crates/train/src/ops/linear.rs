@@ -14,7 +14,7 @@ struct Linear {
 }
 
 impl HostOp<2> for Linear {
-    fn forward(&self, [x, weight]: [&[f32]; 2], _tracked: bool) -> Forward {
+    fn forward(&self, [x, weight]: [&[f32]; 2], _wanted: [bool; 2]) -> Forward {
         let mut y = vec![0.0; self.rows * self.outputs];
         let x = Matrix::new(x, self.rows, self.inputs);
         matmul(
@@ -24,6 +24,10 @@ impl HostOp<2> for Linear {
             false,
         );
         Forward::plain(y)
+    }
+
+    fn keeps(&self, wanted: [bool; 2]) -> [bool; 2] {
+        [wanted[1], wanted[0]]
     }
 
     fn backward(&self, context: BackwardContext<'_, 2>) -> [Option<Vec<f32>>; 2] {

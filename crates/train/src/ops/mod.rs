@@ -3,12 +3,14 @@
 pub mod activation;
 pub mod dropout;
 pub mod embedding;
+pub mod frozen;
 pub mod gemm;
 pub mod head_loss;
 pub mod host;
 pub mod layer_norm;
 pub mod linear;
 pub mod rows;
+pub mod stored;
 pub mod token_shift;
 pub mod wkv;
 

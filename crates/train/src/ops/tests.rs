@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use super::activation::{gate, relu_squared};
 use super::dropout::mix64;
 use super::embedding::embedding;
-use super::head_loss::{head_loss, head_loss_composed};
+use super::head_loss::{head_loss, loss_of_logits};
 use super::layer_norm::{layer_norm, layer_norm_composed};
 use super::linear::linear;
 use super::token_shift::{token_shift, token_shift_composed};
@@ -81,8 +81,15 @@ fn token_shift_matches_its_definition() {
         compare!(
             format!("token shift {batch}×{seq_len}×{c}"),
             [x: leaf([batch * seq_len, c], 1), mix: leaf([c], 2)],
-            token_shift(x.clone(), mix.clone(), seq_len),
-            token_shift_composed(x.clone(), mix.clone(), seq_len)
+            token_shift(x.clone(), mix.clone(), None, seq_len),
+            token_shift_composed(x.clone(), mix.clone(), None, seq_len)
+        );
+        let start = |s: &Tensor<1>| Some(s.clone());
+        compare!(
+            format!("token shift from a row {batch}×{seq_len}×{c}"),
+            [x: leaf([batch * seq_len, c], 1), mix: leaf([c], 2), s: leaf([c], 3)],
+            token_shift(x.clone(), mix.clone(), start(&s), seq_len),
+            token_shift_composed(x.clone(), mix.clone(), start(&s), seq_len)
         );
     }
 }
@@ -127,7 +134,7 @@ fn head_loss_matches_its_definition_with_and_without_l2_wrap() {
             // The composed objective includes the penalty's value; the fused one only its gradient.
             head_loss(x.clone(), w.clone(), &targets, l2).objective * 1.0,
             {
-                let out = head_loss_composed(x.clone(), w.clone(), &targets, l2);
+                let out = loss_of_logits(x.clone().matmul(w.clone().transpose()), &targets, l2);
                 let loss = out.read().loss as f32;
                 out.objective.clone() - out.objective.detach() + loss
             }
@@ -135,7 +142,7 @@ fn head_loss_matches_its_definition_with_and_without_l2_wrap() {
         let (x, w) = (leaf([n, c], 1), leaf([v, c], 2));
         let (fused, composed) = (
             head_loss(x.clone(), w.clone(), &targets, l2).read(),
-            head_loss_composed(x, w, &targets, l2).read(),
+            loss_of_logits(x.matmul(w.transpose()), &targets, l2).read(),
         );
         assert!(
             (fused.loss - composed.loss).abs() < 1e-5,

@@ -1,97 +1,180 @@
-//! Token shift with a learned mix: `y_t = x_t · mix + x_{t-1} · (1 - mix)`, the row before a sequence's first being zero.
+//! Token shift with a learned mix: `y_t = x_t · mix + x_{t-1} · (1 - mix)`, the row before a sequence's first being zero, or one
+//! row that all sequences share.
 
 use burn::tensor::Tensor;
 
 use super::host::{self, BackwardContext, Forward, HostOp};
 use super::rows::{for_row_blocks, for_row_blocks_summing};
 
-/// x: `[N, C]` with N a multiple of `seq_len`, mix: `[C]`.
+/// x: `[N, C]` with N a multiple of `seq_len`, mix: `[C]`; with three inputs, the row before each sequence: `[C]`.
 #[derive(Debug)]
 struct TokenShift {
     channels: usize,
     seq_len: usize,
 }
 
-impl HostOp<2> for TokenShift {
-    fn forward(&self, [x, mix]: [&[f32]; 2], _tracked: bool) -> Forward {
+impl TokenShift {
+    fn shift(&self, x: &[f32], mix: &[f32], start: Option<&[f32]>) -> Forward {
         let c = self.channels;
+        let zeros = vec![0.0; if start.is_none() { c } else { 0 }];
+        let start = start.unwrap_or(&zeros);
         let mut y = vec![0.0; x.len()];
         for_row_blocks(&mut y, c, |first, rows| {
             for (n, y) in (first..).zip(rows.chunks_exact_mut(c)) {
-                let now = &x[n * c..][..c];
-                if n % self.seq_len == 0 {
-                    for i in 0..c {
-                        y[i] = now[i] * mix[i];
-                    }
-                } else {
-                    let before = &x[(n - 1) * c..][..c];
-                    for i in 0..c {
-                        y[i] = before[i] + mix[i] * (now[i] - before[i]);
-                    }
+                let (now, before) = (&x[n * c..][..c], self.before(x, start, n));
+                for i in 0..c {
+                    y[i] = before[i] + mix[i] * (now[i] - before[i]);
                 }
             }
         });
         Forward::plain(y)
     }
 
+    /// The row before row `n`.
+    fn before<'a>(&self, x: &'a [f32], start: &'a [f32], n: usize) -> &'a [f32] {
+        match n % self.seq_len {
+            0 => start,
+            _ => &x[(n - 1) * self.channels..][..self.channels],
+        }
+    }
+
     /// dx_t = g_t · mix + g_{t+1} · (1 - mix), dmix = Σ g_t · (x_t - x_{t-1}).
-    fn backward(&self, context: BackwardContext<'_, 2>) -> [Option<Vec<f32>>; 2] {
+    fn gradients(
+        &self,
+        (x, mix): (&[f32], &[f32]),
+        start: Option<&[f32]>,
+        grad: &[f32],
+        wanted: [bool; 2],
+    ) -> [Option<Vec<f32>>; 2] {
         let c = self.channels;
-        let [x, mix] = context.inputs;
-        let grad = context.grad;
-        let mut dx = vec![0.0; x.len()];
-        let dmix = for_row_blocks_summing(&mut dx, c, c, |first, rows, dmix| {
-            for (n, dx) in (first..).zip(rows.chunks_exact_mut(c)) {
-                let (g, now) = (&grad[n * c..][..c], &x[n * c..][..c]);
-                if n % self.seq_len == 0 {
-                    for i in 0..c {
-                        dmix[i] += g[i] * now[i];
-                    }
-                } else {
-                    let before = &x[(n - 1) * c..][..c];
-                    for i in 0..c {
-                        dmix[i] += g[i] * (now[i] - before[i]);
-                    }
-                }
-                if (n + 1) % self.seq_len == 0 {
-                    for i in 0..c {
-                        dx[i] = g[i] * mix[i];
-                    }
-                } else {
-                    let after = &grad[(n + 1) * c..][..c];
-                    for i in 0..c {
-                        dx[i] = after[i] + mix[i] * (g[i] - after[i]);
+        let dx = wanted[0].then(|| {
+            let mut dx = vec![0.0; grad.len()];
+            for_row_blocks(&mut dx, c, |first, rows| {
+                for (n, dx) in (first..).zip(rows.chunks_exact_mut(c)) {
+                    let g = &grad[n * c..][..c];
+                    if (n + 1) % self.seq_len == 0 {
+                        for i in 0..c {
+                            dx[i] = g[i] * mix[i];
+                        }
+                    } else {
+                        let after = &grad[(n + 1) * c..][..c];
+                        for i in 0..c {
+                            dx[i] = after[i] + mix[i] * (g[i] - after[i]);
+                        }
                     }
                 }
-            }
+            });
+            dx
         });
-        [Some(dx), Some(dmix)]
+        let dmix = wanted[1].then(|| {
+            let zeros = vec![0.0; c];
+            let start = start.unwrap_or(&zeros);
+            sum_rows(grad, c, |n, g, sums| {
+                let (now, before) = (&x[n * c..][..c], self.before(x, start, n));
+                for i in 0..c {
+                    sums[i] += g[i] * (now[i] - before[i]);
+                }
+            })
+        });
+        [dx, dmix]
+    }
+
+    /// The gradient of the row before: Σ over the sequences' first rows of g · (1 - mix).
+    fn start_gradient(&self, mix: &[f32], grad: &[f32]) -> Vec<f32> {
+        let mut sums = vec![0.0; self.channels];
+        for first in grad.chunks(self.seq_len * self.channels) {
+            for ((sum, g), mix) in sums.iter_mut().zip(first).zip(mix) {
+                *sum += g * (1.0 - mix);
+            }
+        }
+        sums
     }
 }
 
-/// Token shift of x `[N, C]`, sequences of `seq_len` rows, with mix `[C]`.
-pub fn token_shift(x: Tensor<2>, mix: Tensor<1>, seq_len: usize) -> Tensor<2> {
-    if host::is_host(&x.device()) {
-        let shape = x.dims();
-        return host::run2(
-            x,
-            mix,
-            TokenShift {
-                channels: shape[1],
-                seq_len,
-            },
-            shape,
-        );
+/// A vector of `width` sums over the rows of `grad`, block by block in a fixed order.
+fn sum_rows(
+    grad: &[f32],
+    width: usize,
+    row: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    // One number a row to write to: the blocks are those of the rows.
+    let mut none = vec![0.0; grad.len() / width.max(1)];
+    for_row_blocks_summing(&mut none, 1, width, |first, rows, sums| {
+        for n in first..first + rows.len() {
+            row(n, &grad[n * width..][..width], sums);
+        }
+    })
+}
+
+impl HostOp<2> for TokenShift {
+    fn forward(&self, [x, mix]: [&[f32]; 2], _wanted: [bool; 2]) -> Forward {
+        self.shift(x, mix, None)
     }
-    token_shift_composed(x, mix, seq_len)
+
+    fn keeps(&self, wanted: [bool; 2]) -> [bool; 2] {
+        [wanted[1], true]
+    }
+
+    fn backward(&self, context: BackwardContext<'_, 2>) -> [Option<Vec<f32>>; 2] {
+        let [x, mix] = context.inputs;
+        self.gradients((x, mix), None, context.grad, context.wanted)
+    }
+}
+
+impl HostOp<3> for TokenShift {
+    fn forward(&self, [x, mix, start]: [&[f32]; 3], _wanted: [bool; 3]) -> Forward {
+        self.shift(x, mix, Some(start))
+    }
+
+    fn keeps(&self, wanted: [bool; 3]) -> [bool; 3] {
+        [wanted[1], true, wanted[1]]
+    }
+
+    fn backward(&self, context: BackwardContext<'_, 3>) -> [Option<Vec<f32>>; 3] {
+        let ([x, mix, start], [wants_x, wants_mix, wants_start]) = (context.inputs, context.wanted);
+        let wanted = [wants_x, wants_mix];
+        let [dx, dmix] = self.gradients((x, mix), Some(start), context.grad, wanted);
+        let dstart = wants_start.then(|| self.start_gradient(mix, context.grad));
+        [dx, dmix, dstart]
+    }
+}
+
+/// Token shift of x `[N, C]`, sequences of `seq_len` rows, with mix `[C]`; before each sequence's first row stands `start` `[C]`, or
+/// zero.
+pub fn token_shift(
+    x: Tensor<2>,
+    mix: Tensor<1>,
+    start: Option<Tensor<1>>,
+    seq_len: usize,
+) -> Tensor<2> {
+    if !host::is_host(&x.device()) {
+        return token_shift_composed(x, mix, start, seq_len);
+    }
+    let shape = x.dims();
+    let op = TokenShift {
+        channels: shape[1],
+        seq_len,
+    };
+    match start {
+        None => host::run2(x, mix, op, shape),
+        Some(start) => host::run3((x, mix, start), op, shape),
+    }
 }
 
 /// The same in tensor operations: what other devices run, and the oracle of the fused form.
-pub(super) fn token_shift_composed(x: Tensor<2>, mix: Tensor<1>, seq_len: usize) -> Tensor<2> {
+pub(super) fn token_shift_composed(
+    x: Tensor<2>,
+    mix: Tensor<1>,
+    start: Option<Tensor<1>>,
+    seq_len: usize,
+) -> Tensor<2> {
     let [n, c] = x.dims();
     let batch = n / seq_len;
     let x = x.reshape([batch, seq_len, c]);
-    let first = Tensor::zeros([batch, 1, c], &x.device());
+    let first = match start {
+        None => Tensor::zeros([batch, 1, c], &x.device()),
+        Some(start) => start.reshape([1, 1, c]).repeat_dim(0, batch),
+    };
     let before = match seq_len {
         1 => first,
         _ => Tensor::cat(vec![first, x.clone().slice([0..batch, 0..seq_len - 1])], 1),

@@ -1,14 +1,16 @@
 //! From the trainer's state to checkpoint folders and back.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use ptbr_model::{
-    ArchConfig, Checkpoint, CheckpointContents, DiskStorage, RwkvConfig, TensorError, TensorFile,
-    TensorSource, TensorSpec, TrainState, prune_checkpoints, save_checkpoint,
+    ArchConfig, CheckpointContents, DiskStorage, FineTuneContents, RwkvConfig, TensorError,
+    TensorFile, TensorSource, TensorSpec, prune_checkpoints, save_checkpoint,
+    save_fine_tune_checkpoint,
 };
 
+use super::Trainer;
 use crate::TrainError;
 use crate::model::Rwkv;
 use crate::model::parameters::{NamedTensors, build};
@@ -21,12 +23,18 @@ struct OptimizerTensors<'a> {
     specs: Vec<TensorSpec>,
 }
 
-/// The specs of the moments of `config`'s tensors.
-fn moment_specs(config: &RwkvConfig) -> Vec<TensorSpec> {
-    let both = |spec: TensorSpec| {
-        ["m", "v"].map(|part| TensorSpec::new(format!("{}.{part}", spec.name), spec.shape.clone()))
-    };
-    config.tensor_specs().into_iter().flat_map(both).collect()
+impl<'a> OptimizerTensors<'a> {
+    /// The moments of the parameters `specs`.
+    fn new(optimizer: &'a AdamW, specs: &[TensorSpec]) -> Self {
+        let both = |spec: &TensorSpec| {
+            let shape = &spec.shape;
+            ["m", "v"].map(|part| TensorSpec::new(format!("{}.{part}", spec.name), shape.clone()))
+        };
+        Self {
+            optimizer,
+            specs: specs.iter().flat_map(both).collect(),
+        }
+    }
 }
 
 impl TensorSource for OptimizerTensors<'_> {
@@ -52,36 +60,37 @@ impl TensorSource for OptimizerTensors<'_> {
     }
 }
 
-/// Writes a checkpoint and removes those that are no longer kept.
-pub(super) fn save(
-    folder: &Path,
-    config: &RwkvConfig,
-    tokenizer_json: &str,
-    model: &Rwkv,
-    optimizer: &AdamW,
-    state: &TrainState,
-) -> Result<PathBuf, TrainError> {
-    let arch = ArchConfig::Rwkv4(config.clone());
-    let path = save_checkpoint(
-        folder,
-        &CheckpointContents {
-            config: &arch,
-            tokenizer_json: Some(tokenizer_json),
-            model: &NamedTensors::of(model, config),
-            optimizer: Some(&OptimizerTensors {
-                optimizer,
-                specs: moment_specs(config),
-            }),
-            state,
-        },
-    )?;
-    prune_checkpoints(
-        &DiskStorage,
-        folder,
-        &state.config.checkpoints(),
-        state.best_eval_step,
-    )?;
-    Ok(path)
+impl Trainer {
+    /// Writes a checkpoint of this moment and removes those that are no longer kept; returns its folder.
+    pub fn save(&mut self) -> Result<PathBuf, TrainError> {
+        let (folder, state) = (self.lock.path(), &self.state);
+        let trained = NamedTensors::of(&self.model, self.specs.clone());
+        let optimizer = OptimizerTensors::new(&self.optimizer, &self.specs);
+        let path = if self.state.is_beside_a_base() {
+            let contents = FineTuneContents {
+                trained: &trained,
+                optimizer: &optimizer,
+                state,
+            };
+            save_fine_tune_checkpoint(folder, &contents)?
+        } else {
+            let contents = CheckpointContents {
+                config: &ArchConfig::Rwkv4(self.config.clone()),
+                tokenizer_json: Some(&self.tokenizer_json),
+                model: &trained,
+                optimizer: Some(&optimizer),
+                state,
+            };
+            save_checkpoint(folder, &contents)?
+        };
+        prune_checkpoints(
+            &DiskStorage,
+            folder,
+            &state.config.checkpoints(),
+            state.best_eval_step,
+        )?;
+        Ok(path)
+    }
 }
 
 /// The model of a checkpoint on `device` (with autodiff).
@@ -95,18 +104,18 @@ pub fn load_model(
     })
 }
 
-/// The optimizer of a checkpoint; a fresh one when it has none.
+/// The optimizer of a checkpoint's moments of the parameters `specs`; a fresh one when it has none.
 pub(super) fn load_optimizer(
-    checkpoint: &Checkpoint,
-    config: &RwkvConfig,
+    moments: Option<&TensorFile>,
+    specs: &[TensorSpec],
     device: &Device,
 ) -> Result<AdamW, TensorError> {
     let mut optimizer = AdamW::default();
-    let Some(file) = &checkpoint.optimizer else {
+    let Some(file) = moments else {
         return Ok(optimizer);
     };
     let (device, host) = (device.clone().inner(), is_host(device));
-    for spec in config.tensor_specs() {
+    for spec in specs {
         let read = |part: &str| -> Result<Flat, TensorError> {
             Ok(Flat::from_values(
                 file.tensor(&format!("{}.{part}", spec.name))?.to_vec(),
@@ -118,7 +127,7 @@ pub(super) fn load_optimizer(
             m: read("m")?,
             v: read("v")?,
         };
-        optimizer.restore(spec.name, moments);
+        optimizer.restore(spec.name.clone(), moments);
     }
     Ok(optimizer)
 }

@@ -1,9 +1,11 @@
 //! The training run: steps, evaluations, checkpoints, and going on after a stop.
 
 mod checkpoint;
+mod fine_tune;
 mod log;
 mod observer;
 mod pace;
+mod start;
 mod step;
 
 use std::path::{Path, PathBuf};
@@ -12,10 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ptbr_dataset::{DataLoader, LoaderConfig, MmapDataset};
 use ptbr_model::{
-    ArchConfig, OutputLock, RwkvConfig, TrainState, TrainingConfig, Verify, clean_leftovers,
-    find_checkpoint, hex,
+    ArchConfig, OutputLock, RwkvConfig, TensorSpec, TrainState, TrainingConfig, Verify,
+    find_checkpoint,
 };
-use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use serde::Serialize;
 
 use crate::device::Selected;
@@ -26,9 +27,11 @@ use crate::optim::AdamW;
 use crate::{EvalMetrics, Evaluator, TrainDevice, TrainError};
 
 pub use checkpoint::load_model;
+pub use fine_tune::FineTuneSetup;
 pub use log::{MetricsCsv, TrainLogger};
 pub use observer::{EvaluationReport, RunInfo, StepReport, TrainObserver};
 use pace::Pace;
+use start::Start;
 
 /// Weight of the newest step in the moving average of the loss.
 const EMA_WEIGHT: f64 = 0.05;
@@ -94,6 +97,8 @@ pub struct Trainer {
     model: Rwkv,
     optimizer: AdamW,
     config: RwkvConfig,
+    /// What is trained, in the order in which checkpoints hold it.
+    specs: Vec<TensorSpec>,
     state: TrainState,
     tokenizer_json: String,
     data: Arc<MmapDataset>,
@@ -107,7 +112,7 @@ impl Trainer {
     /// A new run with freshly initialised weights.
     pub fn new(setup: TrainerSetup) -> Result<Self, TrainError> {
         let TrainerSetup {
-            model_config,
+            model_config: config,
             training,
             tokenizer_json,
             data,
@@ -115,36 +120,23 @@ impl Trainer {
             output_dir,
             device,
         } = setup;
-        let tokenizer = BpeTokenizer::from_json(tokenizer_json.as_bytes())?;
-        let state = TrainState {
-            seed: training.seed,
-            config_sha256: ArchConfig::Rwkv4(model_config.clone()).sha256(),
-            data_sha256: hex(&data.data_sha256()),
-            tokenizer_sha256: hex(&tokenizer.sha256()),
-            data_path: data.path().display().to_string(),
-            val_path: val.as_ref().map(|v| v.path().display().to_string()),
-            raw_data: data.header().is_none(),
-            config: training,
-            ..TrainState::default()
-        };
-        let seed = state.seed;
-        Self::with(
-            model_config,
-            state,
-            &tokenizer,
-            tokenizer_json,
-            (data, val),
-            &output_dir,
-            device,
-            |config, selected| {
-                let values =
-                    &mut |spec: &_| Ok::<_, TrainError>(initial_values(config, spec, seed));
-                Ok((
-                    build(config, &selected.device.clone().autodiff(), values)?,
-                    AdamW::default(),
-                ))
+        let seed = training.seed;
+        let start = Start {
+            specs: config.tensor_specs(),
+            state: TrainState {
+                config_sha256: ArchConfig::Rwkv4(config.clone()).sha256(),
+                config: training,
+                ..TrainState::default()
             },
-        )
+            selected: device.select()?,
+            tokenizer_json,
+            config,
+        };
+        start.begin(data, val, &output_dir, |start| {
+            let values =
+                &mut |spec: &_| Ok::<_, TrainError>(initial_values(&start.config, spec, seed));
+            build(&start.config, &start.autodiff(), values)
+        })
     }
 
     /// The run in `output_dir`, from its newest undamaged checkpoint.
@@ -155,107 +147,33 @@ impl Trainer {
             ArchConfig::Rwkv4(config) => config,
             other => return Err(TrainError::Architecture(other.name().to_owned())),
         };
-        let mut state = checkpoint.state.clone();
-        if let Some(max_steps) = overrides.max_steps {
-            state.config.max_steps = max_steps;
-        }
-        if state.step >= state.config.max_steps {
-            return Err(TrainError::Finished {
-                step: state.step,
-                max_steps: state.config.max_steps,
-            });
-        }
-        let tokenizer_json = checkpoint.tokenizer_json.clone().unwrap_or_default();
-        let tokenizer = BpeTokenizer::from_json(tokenizer_json.as_bytes())?;
-        let open = |path: &str| -> Result<Arc<MmapDataset>, TrainError> {
-            let path = Path::new(path);
-            Ok(Arc::new(if state.raw_data {
-                MmapDataset::open_raw(path)?
-            } else {
-                MmapDataset::open(path)?
-            }))
-        };
-        let data = open(&state.data_path)?;
-        if hex(&data.data_sha256()) != state.data_sha256 {
-            return Err(TrainError::OtherData {
-                path: data.path().to_owned(),
-            });
-        }
-        let val = state.val_path.as_deref().map(open).transpose()?;
-        let device = overrides.device;
-        Self::with(
+        let start = Start {
+            specs: config.tensor_specs(),
+            selected: overrides.device.select()?,
+            tokenizer_json: checkpoint.tokenizer_json.clone().unwrap_or_default(),
+            state: checkpoint.state.clone(),
             config,
-            state,
-            &tokenizer,
-            tokenizer_json,
-            (data, val),
-            output_dir,
-            device,
-            |config, selected| {
-                let device = selected.device.clone().autodiff();
-                let model = load_model(&checkpoint.model, config, &device)?;
-                Ok((
-                    model,
-                    checkpoint::load_optimizer(&checkpoint, config, &device)?,
-                ))
-            },
-        )
-    }
-
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts that a new and a resumed run share"
-    )]
-    fn with(
-        config: RwkvConfig,
-        mut state: TrainState,
-        tokenizer: &BpeTokenizer,
-        tokenizer_json: String,
-        (data, val): (Arc<MmapDataset>, Option<Arc<MmapDataset>>),
-        output_dir: &Path,
-        device: TrainDevice,
-        weights: impl FnOnce(&RwkvConfig, &Selected) -> Result<(Rwkv, AdamW), TrainError>,
-    ) -> Result<Self, TrainError> {
-        config.validate()?;
-        state.config.validate()?;
-        let training = &state.config;
-        for dataset in [Some(&data), val.as_ref()].into_iter().flatten() {
-            dataset.check_vocabulary(config.vocab_size)?;
-            if dataset.header().is_some() {
-                dataset.check_tokenizer(&tokenizer.sha256())?;
-                // Opening a file checks its sizes and tokens; a run of hours can afford to read it once.
-                dataset.verify_payload()?;
-            }
-        }
-        let lock = OutputLock::acquire(output_dir)?;
-        clean_leftovers(&lock)?;
-        let selected = device.select()?;
-        selected.check_buffers(&config, training.batch_size, training.seq_len)?;
-        state.device.clone_from(&selected.name);
-        let evaluator = Evaluator {
-            batch_size: training.batch_size,
-            seq_len: training.seq_len,
-            max_tokens: training.eval_tokens,
-            token_bytes: Arc::new(token_bytes(tokenizer)),
         };
-        let (model, optimizer) = weights(&config, &selected)?;
-        Ok(Self {
-            model,
-            optimizer,
-            config,
-            state,
-            tokenizer_json,
-            data,
-            val,
-            evaluator,
-            selected,
-            lock,
+        start.go_on(output_dir, overrides.max_steps, |start| {
+            let device = start.autodiff();
+            let model = load_model(&checkpoint.model, &start.config, &device)?;
+            let moments = checkpoint.optimizer.as_ref();
+            Ok((
+                model,
+                checkpoint::load_optimizer(moments, &start.specs, &device)?,
+            ))
         })
     }
 
     /// The model as it is now.
     pub fn model(&self) -> &Rwkv {
         &self.model
+    }
+
+    /// Numbers that are trained.
+    pub fn num_trained(&self) -> u64 {
+        let count = |spec: &TensorSpec| spec.num_elements().unwrap_or(0) as u64;
+        self.specs.iter().map(count).sum()
     }
 
     /// Where the run stands.
@@ -282,7 +200,7 @@ impl Trainer {
         let mut log = TrainLogger::open(self.lock.path(), self.state.step)?;
         observer.on_start(&RunInfo {
             device: self.selected.name.clone(),
-            parameters: self.config.num_parameters(),
+            parameters: self.num_trained(),
             step: self.state.step,
             max_steps: training.max_steps,
             tokens_per_step: training.tokens_per_step(),
@@ -311,8 +229,8 @@ impl Trainer {
                 last_evaluation = Some(metrics);
                 let patience = training.early_stopping_patience;
                 stopped_early = patience > 0 && self.state.evals_since_best >= patience;
-                // The best is worth a checkpoint of its own: it is the one that early stopping goes back to.
-                if report.is_best && patience > 0 {
+                // The best is worth a checkpoint of its own: it is the one that early stopping goes back to, and the result of fine-tuning.
+                if report.is_best && (patience > 0 || self.state.fine_tune.is_some()) {
                     observer.on_checkpoint(&self.save()?);
                     saved_at = Some(step);
                 }
@@ -368,18 +286,6 @@ impl Trainer {
         EvaluationReport::new(self.state.step, metrics, is_best)
     }
 
-    /// Writes a checkpoint of this moment; returns its folder.
-    pub fn save(&mut self) -> Result<PathBuf, TrainError> {
-        checkpoint::save(
-            self.lock.path(),
-            &self.config,
-            &self.tokenizer_json,
-            &self.model,
-            &self.optimizer,
-            &self.state,
-        )
-    }
-
     /// Runs `work`; what burn panics with when a GPU fails or is lost becomes an error that names the device. On the CPU a panic is a
     /// bug and stays one.
     fn guarded<T>(
@@ -406,15 +312,4 @@ impl Trainer {
             }
         }
     }
-}
-
-/// The number of bytes that every token stands for; special tokens stand for none.
-fn token_bytes(tokenizer: &BpeTokenizer) -> Vec<u32> {
-    let bytes = |id: usize| {
-        u16::try_from(id)
-            .ok()
-            .and_then(|id| tokenizer.token_bytes(id))
-            .map_or(0, |bytes| bytes.len() as u32)
-    };
-    (0..tokenizer.vocab_size()).map(bytes).collect()
 }

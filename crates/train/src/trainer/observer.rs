@@ -11,7 +11,7 @@ use crate::EvalMetrics;
 pub struct RunInfo {
     /// The device's name.
     pub device: String,
-    /// Parameters of the model.
+    /// Numbers that are trained.
     pub parameters: u64,
     /// Steps already done: 0 unless the run was resumed.
     pub step: u64,

@@ -1,12 +1,19 @@
 //! Small runs on made-up text, shared by the tests of the trainer.
 
-use std::path::Path;
+// Every test program uses a part of this.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ptbr_dataset::{MmapDataset, TokenizedDatasetWriter};
-use ptbr_model::{RwkvConfig, TrainingConfig};
+use ptbr_model::{
+    ArchConfig, DomainFineTuneConfig, FineTuneMethod, ModelFileInfo, QuantizationPlan,
+    RandomTensors, RwkvConfig, TrainingConfig, WeightFormat, model_id, write_model_file,
+};
 use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig, Tokenizer};
-use ptbr_train::{StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
+use ptbr_train::fine_tune::BaseModel;
+use ptbr_train::{FineTuneSetup, StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
 
 /// Sentences with a pattern that a small model learns within a few steps.
 pub fn text() -> String {
@@ -97,5 +104,65 @@ pub struct Recorder {
 impl TrainObserver for Recorder {
     fn on_step(&mut self, report: &StepReport) {
         self.steps.push(*report);
+    }
+}
+
+/// A model file of random weights in `format`, with the tokenizer of [`data`], for fine-tuning.
+pub fn base_file(folder: &Path, format: WeightFormat) -> PathBuf {
+    let (tokenizer, _) = data(folder);
+    let arch = ArchConfig::Rwkv4(model_config(&tokenizer));
+    let weights = RandomTensors::new(&arch, 3);
+    let id = model_id(&weights).expect("an id");
+    let plan = QuantizationPlan::uniform(format);
+    let info = ModelFileInfo::quantized(&plan, arch, Some(tokenizer.to_json()), id);
+    let path = folder.join(format!("{format}.safetensors"));
+    write_model_file(&path, &info, &weights).expect("a model file");
+    path
+}
+
+/// A fine-tuning run of `max_steps` steps on [`text`].
+pub fn fine_tune(
+    folder: &Path,
+    output: &str,
+    base: &BaseModel,
+    tuning: &DomainFineTuneConfig,
+    max_steps: u64,
+) -> Trainer {
+    let (tokenizer, data) = data(folder);
+    let training = TrainingConfig {
+        learning_rate: tuning.learning_rate,
+        dropout: Some(0.0),
+        eval_every: 4,
+        eval_tokens: 512,
+        ..training(max_steps)
+    };
+    let setup = FineTuneSetup {
+        tuning: tuning.clone(),
+        training,
+        tokenizer_json: tokenizer.to_json(),
+        val: Some(Arc::clone(&data)),
+        data,
+        output_dir: folder.join(output),
+    };
+    Trainer::fine_tune(base, setup).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Low-rank changes of every matrix that can have one.
+pub fn all_targets() -> DomainFineTuneConfig {
+    DomainFineTuneConfig {
+        rank: 3,
+        alpha: 6.0,
+        targets: ["att", "ffn", "head"].map(str::to_owned).to_vec(),
+        learning_rate: 1e-2,
+        ..DomainFineTuneConfig::default()
+    }
+}
+
+/// A trained initial state.
+pub fn state_tuning() -> DomainFineTuneConfig {
+    DomainFineTuneConfig {
+        method: FineTuneMethod::State,
+        learning_rate: 1e-1,
+        ..DomainFineTuneConfig::default()
     }
 }

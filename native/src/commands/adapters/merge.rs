@@ -1,39 +1,46 @@
-//! `adapters merge`: a model with an adapter baked into its weights.
+//! `adapters merge`: a model with adapters baked into its weights, or several adapters joined into one.
 
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use ptbr_model::{
-    Adapter, ModelFileInfo, ModelSource, TensorSource, TensorSpec, WeightFormat, model_id,
+    Adapter, MergedWeights, ModelFileInfo, ModelSource, WeightedAdapter, model_id, write_adapter,
     write_model_file,
 };
 use serde_json::json;
 
 use super::read;
 use crate::Outcome;
-use crate::adapters::{find, warn_of};
+use crate::adapters::{find, is_adapter, warn_of};
 use crate::loading::{check_output, report_skipped};
 use crate::options::Common;
+use crate::ui::Ui;
 
-/// Bake an adapter into a model's weights
+/// Bake adapters into a model's weights, or join them into one adapter
 ///
-/// Writes a model file in f32 with a model id of its own: it is another model, which runs without the adapter and can be
-/// quantized and exported. States and adapters of the old one do not belong to it.
+/// Writes a model file in f32 with a model id of its own: it is another model, which runs without the adapters and can be
+/// quantized and exported. States and adapters of the old one do not belong to it. With --as-adapter it writes one adapter
+/// that does what all of them do together; its rank is the sum of theirs.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Example:\n  ptbr-slm adapters merge --model run --adapter legal --output legal.safetensors"
+    after_help = "Examples:\n  ptbr-slm adapters merge --model run --adapter legal --output legal.safetensors\n  \
+                  ptbr-slm adapters merge --model run --adapter legal=0.7 --adapter medical=0.3 --output both.safetensors\n  \
+                  ptbr-slm adapters merge --model run --adapter legal=0.7 --adapter medical=0.3 --as-adapter --output run/adapters/both"
 )]
 pub struct Args {
     /// A checkpoint folder, a training output folder (its latest checkpoint) or a model file in f32
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// The adapter: a folder, or a name in the model's folder `adapters`
-    #[arg(long, value_name = "NAME|FOLDER")]
-    pub adapter: String,
-    /// The model file to write
-    #[arg(long, value_name = "FILE.safetensors")]
+    /// An adapter: a folder, or a name in the model's folder `adapters`; =WEIGHT takes that much of it [default weight: 1].
+    /// May be given several times
+    #[arg(long, value_name = "NAME|FOLDER[=WEIGHT]", required = true)]
+    pub adapter: Vec<String>,
+    /// Write one adapter instead of a model
+    #[arg(long)]
+    pub as_adapter: bool,
+    /// The model file to write, or with --as-adapter the folder
+    #[arg(long, value_name = "PATH")]
     pub output: PathBuf,
     #[command(flatten)]
     common: Common,
@@ -42,31 +49,40 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the model or the adapter cannot be read, they do not belong together, the weights are quantized, or the file cannot be written.
+/// When the model or an adapter cannot be read, they do not belong together, the weights are quantized, or the output cannot be written.
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
-    check_output(&args.model, &args.output)?;
-    let folder = find(&args.adapter, Some(&args.model))?;
-    let adapter = read(&folder)?;
     let model = ModelSource::open(&args.model)?;
     report_skipped(model.skipped(), &ui);
-    let matching = adapter
-        .check_against(model.config(), model.model_id())
-        .with_context(|| format!("cannot merge {}", folder.display()))?;
-    warn_of(matching, &folder, &ui);
-    for name in model.config().matrix_names() {
-        let format = model.matrix(&name)?.format();
-        if format != WeightFormat::F32 {
+    let adapters = read_all(args, &model, &ui)?;
+    let ids: Vec<String> = adapters.iter().map(|one| one.adapter.id()).collect();
+    let weights: Vec<f64> = adapters.iter().map(|one| one.weight).collect();
+    if args.as_adapter {
+        let joined = Adapter::joined(&adapters)?;
+        if args.output.exists() && !is_adapter(&args.output) {
             bail!(
-                "{} holds weights in {format}, and merging into rounded weights would round them again; give the f32 model that it was made from",
-                args.model.display()
+                "{} is there already and is no adapter; give another name for --output",
+                args.output.display()
             );
         }
+        write_adapter(&args.output, &joined)?;
+        ui.line(format!(
+            "{}: an adapter of rank {} that changes {} matrices",
+            args.output.display(),
+            joined.config.rank,
+            joined.modules.len()
+        ))?;
+        ui.result(&json!({
+            "output": args.output,
+            "adapter_id": joined.id(),
+            "base_model_id": model.model_id(),
+            "adapter_ids": ids,
+            "weights": weights,
+        }))?;
+        return Ok(Outcome::Done);
     }
-    let merged = Merged {
-        model: &model,
-        adapter: &adapter,
-    };
+    check_output(&args.model, &args.output)?;
+    let merged = MergedWeights::new(&model, &adapters)?;
     let id = model_id(&merged).context("cannot merge the weights")?;
     let tokenizer = model.tokenizer_json().map(str::to_owned);
     let info = ModelFileInfo::f32(model.config().clone(), tokenizer, id.clone());
@@ -74,14 +90,19 @@ pub fn run(args: &Args) -> Result<Outcome> {
     ui.line(format!(
         "{} with {} matrices changed: model {id}",
         args.output.display(),
-        adapter.modules.len()
+        merged.num_changed()
     ))?;
-    ui.result(&json!({
+    let mut result = json!({
         "output": args.output,
         "model_id": id,
         "base_model_id": model.model_id(),
-        "adapter_id": adapter.id(),
-    }))?;
+        "adapter_ids": ids,
+        "weights": weights,
+    });
+    if let [id] = &ids[..] {
+        result["adapter_id"] = json!(id);
+    }
+    ui.result(&result)?;
     ui.next(&format!(
         "ptbr-slm generate --model {} --prompt \"O Brasil é\"",
         args.output.display()
@@ -89,50 +110,64 @@ pub fn run(args: &Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The weights with `W + scale · B·A` in place of W, summed in f64 and rounded once.
-struct Merged<'a> {
-    model: &'a ModelSource,
-    adapter: &'a Adapter,
+/// The adapters that `--adapter` names, each checked against the model.
+fn read_all(args: &Args, model: &ModelSource, ui: &Ui) -> Result<Vec<WeightedAdapter>> {
+    let mut adapters = Vec::with_capacity(args.adapter.len());
+    for given in &args.adapter {
+        let (folder, weight) = named(given, &args.model)?;
+        let adapter = read(&folder)?;
+        let matching = adapter
+            .check_against(model.config(), model.model_id())
+            .with_context(|| format!("cannot merge {}", folder.display()))?;
+        warn_of(matching, &folder, ui);
+        adapters.push(WeightedAdapter { adapter, weight });
+    }
+    Ok(adapters)
 }
 
-impl TensorSource for Merged<'_> {
-    fn specs(&self) -> Vec<TensorSpec> {
-        self.model.config().tensor_specs()
-    }
+/// `legal=0.7` as a folder and a weight. What follows the last `=` is a weight when it is a number.
+fn named(given: &str, model: &Path) -> Result<(PathBuf, f64)> {
+    let (name, weight) = match given.rsplit_once('=') {
+        Some((name, weight)) => match weight.parse::<f64>() {
+            Ok(weight) if weight.is_finite() => (name, weight),
+            _ if is_adapter(Path::new(given)) => (given, 1.0),
+            _ => bail!(
+                "--adapter {given}: what follows `=` is how much of it to take, a number like 0.7"
+            ),
+        },
+        None => (given, 1.0),
+    };
+    Ok((find(name, Some(model))?, weight))
+}
 
-    fn write_f32(
-        &self,
-        name: &str,
-        sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let values = self.model.tensor(name).map_err(io::Error::other)?;
-        let target = name.strip_suffix(".weight").unwrap_or(name);
-        let modules = &self.adapter.modules;
-        let Some(module) = modules.iter().find(|module| module.target == target) else {
-            return sink(values);
-        };
-        let (rank, scale) = (
-            self.adapter.config.rank,
-            f64::from(self.adapter.config.scale()),
-        );
-        let (mut sums, mut row) = (vec![0.0f64; module.in_features], Vec::new());
-        for (weights, b) in values
-            .chunks_exact(module.in_features)
-            .zip(module.b.chunks_exact(rank))
-        {
-            for (sum, &weight) in sums.iter_mut().zip(weights) {
-                *sum = f64::from(weight);
-            }
-            for (&b, a) in b.iter().zip(module.a.chunks_exact(module.in_features)) {
-                let factor = scale * f64::from(b);
-                for (sum, &a) in sums.iter_mut().zip(a) {
-                    *sum += factor * f64::from(a);
-                }
-            }
-            row.clear();
-            row.extend(sums.iter().map(|&sum| sum as f32));
-            sink(&row)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_follows_the_last_equals_sign() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        for folder in ["adapters/legal", "a=b", "a=1"] {
+            let folder = root.path().join(folder);
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join("adapter_config.json"), "{}")?;
         }
+        let legal = root.path().join("adapters/legal");
+        assert_eq!(named("legal", root.path())?, (legal.clone(), 1.0));
+        assert_eq!(named("legal=0.7", root.path())?, (legal.clone(), 0.7));
+        assert_eq!(named("legal=-1e-3", root.path())?, (legal, -1e-3));
+        let odd = root.path().join("a=b");
+        assert_eq!(
+            named(&odd.to_string_lossy(), root.path())?,
+            (odd.clone(), 1.0)
+        );
+        let weighted = format!("{}=2", odd.display());
+        assert_eq!(named(&weighted, root.path())?, (odd, 2.0));
+        let error = |given: &str| {
+            named(given, root.path()).map_or_else(|e| e.to_string(), |_| String::new())
+        };
+        assert!(error("legal=muito").contains("a number like 0.7"));
+        assert!(error("legal=inf").contains("a number like 0.7"));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
-//! `adapters`: what a model's adapters are, and what they become elsewhere.
+//! `adapters`: what a model's adapters are, how good they are, and what they become elsewhere.
 
+mod evaluate;
 mod export;
 mod inspect;
 mod list;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::adapters::name_of;
 
-/// List, describe, merge and export LoRA adapters
+/// List, describe, measure, merge and export LoRA adapters
 ///
 /// An adapter is a folder in the PEFT layout; those in the folder `adapters` of a training output folder, or beside a model
 /// file, are called by their names.
@@ -24,7 +25,7 @@ use crate::adapters::name_of;
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Examples:\n  ptbr-slm adapters list --model run\n  ptbr-slm adapters merge --model run --adapter legal --output legal.safetensors"
+    after_help = "Examples:\n  ptbr-slm adapters list --model run\n  ptbr-slm adapters evaluate --model run --data-root texts\n  ptbr-slm adapters merge --model run --adapter legal --output legal.safetensors"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -35,6 +36,7 @@ pub struct Args {
 enum Action {
     List(list::Args),
     Inspect(inspect::Args),
+    Evaluate(evaluate::Args),
     Merge(merge::Args),
     Export(export::Args),
 }
@@ -47,6 +49,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     match &args.action {
         Action::List(args) => list::run(args),
         Action::Inspect(args) => inspect::run(args),
+        Action::Evaluate(args) => evaluate::run(args),
         Action::Merge(args) => merge::run(args),
         Action::Export(args) => export::run(args),
     }

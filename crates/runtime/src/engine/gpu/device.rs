@@ -2,6 +2,7 @@
 
 use super::GpuError;
 use super::pipelines::{Pipelines, ShaderEdit};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// No binding is larger: WebGPU's default limit.
@@ -16,10 +17,34 @@ pub enum AdapterChoice {
     Any,
 }
 
+/// How to use a GPU, for [`Model::use_gpu_with`](crate::Model::use_gpu_with).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GpuSettings {
+    /// Which adapter to take.
+    pub adapter: AdapterChoice,
+    /// Multiply int8 and int4 weights as integers with inputs that are rounded to eight bits, as the CPU engine does, where the shader language has packed dot products.
+    ///
+    /// Logits are then mostly those of the CPU engine, to 1e-6 of the largest, instead of 1e-2 away. But a last bit decides now and then which of two bytes an input is rounded to, so they
+    /// depend by up to 1e-3 on chunks and company, where products of floats depend by 1e-5. Off unless asked for: whether it is faster depends on the GPU (`gpu_speed`, an example of this crate,
+    /// measures both).
+    pub integer_dots: bool,
+}
+
+impl GpuSettings {
+    /// This adapter, with what needs no choice.
+    pub fn new(adapter: AdapterChoice) -> Self {
+        Self {
+            adapter,
+            integer_dots: false,
+        }
+    }
+}
+
 /// How to open the engine.
 #[derive(Clone, Copy)]
 pub(crate) struct GpuOptions {
-    pub choice: AdapterChoice,
+    pub settings: GpuSettings,
     /// Sums within subgroups where the adapter has them.
     pub subgroups: bool,
     /// Most bytes of a binding.
@@ -30,9 +55,9 @@ pub(crate) struct GpuOptions {
 
 impl GpuOptions {
     /// As users want it.
-    pub(crate) fn new(choice: AdapterChoice) -> Self {
+    pub(crate) fn new(settings: GpuSettings) -> Self {
         Self {
-            choice,
+            settings,
             subgroups: true,
             max_binding: MAX_BINDING,
             edit: None,
@@ -40,13 +65,15 @@ impl GpuOptions {
     }
 }
 
-/// An open device. What it is not asked about (a lost device, an error outside every scope) is kept until [`Device::check`].
+/// An open device. What it is not asked about (its loss, an error outside every scope) is kept until [`Device::check`]; errors of a session's work reach that session alone ([`Device::watch`]).
 pub(crate) struct Device {
     pub raw: wgpu::Device,
     pub queue: wgpu::Queue,
     pub name: String,
     /// Sums within subgroups may be used.
     pub subgroups: Option<u32>,
+    /// Products of integers are to be used for weights that are integers.
+    pub integer_dots: bool,
     /// Most bytes of a binding.
     pub max_binding: u64,
     /// Made so far: a second model on this device compiles nothing again.
@@ -58,9 +85,13 @@ impl Device {
     /// Opens the adapter that `options` ask for, with WebGPU's default limits: what every implementation grants.
     pub(crate) async fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-        let adapter = find(&instance, options.choice).await?;
+        let adapter = find(&instance, options.settings.adapter).await?;
         let info = adapter.get_info();
         let name = info.name.clone();
+        let integer_dots = options.settings.integer_dots
+            && instance
+                .wgsl_language_features()
+                .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct);
         let subgroups = options.subgroups && adapter.features().contains(wgpu::Features::SUBGROUP);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ptbr-slm"),
@@ -101,6 +132,7 @@ impl Device {
             queue,
             name,
             subgroups: subgroups.then_some(info.subgroup_max_size.max(4)),
+            integer_dots,
             max_binding: options.max_binding,
             pipelines: Mutex::new(Pipelines::new(options.edit)),
             failure,
@@ -120,19 +152,41 @@ impl Device {
 
     /// Runs `work` and reports what the device had against it: no memory, or a command that it refuses.
     pub(crate) async fn scoped<T>(&self, work: impl FnOnce() -> T) -> Result<T, GpuError> {
-        let memory = self.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.raw.push_error_scope(wgpu::ErrorFilter::Validation);
-        let result = work();
-        let (validation, memory) = (validation.pop(), memory.pop());
-        let (validation, memory) = (validation.await, memory.await);
+        let (result, verdict) = self.watch(work);
+        let verdict = verdict.await;
         // A lost device refuses everything: its loss is the cause, a refusal the symptom.
         self.check()?;
-        match validation.or(memory) {
-            Some(error) => Err(explain(&self.name, error)),
-            None => Ok(result),
-        }
+        verdict.map(|()| result)
+    }
+
+    /// Runs `work` and returns at once; what the device has against it comes later, and to nobody else.
+    pub(crate) fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Verdict) {
+        let scopes = [
+            wgpu::ErrorFilter::OutOfMemory,
+            wgpu::ErrorFilter::Internal,
+            wgpu::ErrorFilter::Validation,
+        ]
+        .map(|filter| self.raw.push_error_scope(filter));
+        let result = work();
+        let [memory, internal, validation] = scopes;
+        // In reverse: scopes are a stack.
+        let validation = validation.pop();
+        let internal = internal.pop();
+        let memory = memory.pop();
+        let name = self.name.clone();
+        let verdict = Box::pin(async move {
+            let errors = [validation.await, internal.await, memory.await];
+            match errors.into_iter().flatten().next() {
+                Some(error) => Err(explain(&name, error)),
+                None => Ok(()),
+            }
+        });
+        (result, verdict)
     }
 }
+
+/// What the device has against some work. Natively it is there at once; a browser tells when its GPU process has come to that work, at the latest when a later mapping of memory ends.
+pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<(), GpuError>> + Send>>;
 
 async fn find(instance: &wgpu::Instance, choice: AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
     let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;

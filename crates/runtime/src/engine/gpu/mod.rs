@@ -23,8 +23,8 @@ mod weights;
 mod write;
 
 pub(crate) use adapters::check as check_adapter;
-pub use device::AdapterChoice;
 pub(crate) use device::GpuOptions;
+pub use device::{AdapterChoice, GpuSettings};
 pub use error::GpuError;
 pub(crate) use slots::Slot;
 pub(crate) use step::GpuEngine;

@@ -146,24 +146,57 @@ impl Shape {
     }
 
     /// The kernel for weights of this format.
-    pub(super) fn kernel(self, format: WeightFormat, subgroups: bool) -> &'static Kernel {
-        let inputs = match self {
-            Self::One => 1,
-            Self::Few => 4,
-            Self::Many => return kernel("matmul", format.name()),
+    pub(super) fn kernel(self, format: WeightFormat, sums: Sums) -> &'static Kernel {
+        let suffix = match sums {
+            Sums::Teams => "",
+            Sums::Subgroups(_) => "_subgroups",
+            Sums::Dots => "_dots",
         };
-        let suffix = if subgroups { "_subgroups" } else { "" };
+        let inputs = match (self, sums) {
+            (Self::One, _) => 1,
+            (Self::Few, _) => 4,
+            (Self::Many, Sums::Dots) => return kernel("matmul", &format!("{format}_dots")),
+            (Self::Many, _) => return kernel("matmul", format.name()),
+        };
         kernel("matvec", &format!("{format}_t{inputs}{suffix}"))
     }
 
     /// Weight rows of a workgroup and inputs of a workgroup.
-    pub(super) fn tile(self, subgroups: Option<u32>) -> (u32, u32) {
-        // A team takes four rows: four teams of sixteen, or as many subgroups as a workgroup of 64 has.
-        let rows = subgroups.map_or(16, |lanes| 4 * (64 / lanes.min(64)));
+    pub(super) fn tile(self, sums: Sums) -> (u32, u32) {
+        let rows = match sums {
+            // Four teams of sixteen invocations take four rows each, or eight.
+            Sums::Teams => 16,
+            Sums::Dots => 32,
+            // A subgroup takes four, and a workgroup of 64 has as many as fit.
+            Sums::Subgroups(lanes) => 4 * (64 / lanes.min(64)),
+        };
         match self {
             Self::One => (rows, 1),
             Self::Few => (rows, 4),
             Self::Many => (128, 32),
+        }
+    }
+}
+
+/// How the sums of a product are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// By teams of sixteen invocations, through workgroup memory.
+    Teams,
+    /// Within subgroups of up to this many invocations.
+    Subgroups(u32),
+    /// By teams, of products of integers: inputs are rounded to bytes, as the CPU engine does.
+    Dots,
+}
+
+impl Sums {
+    /// Those of a matrix in this format.
+    pub(super) fn of(device: &Device, format: WeightFormat) -> Self {
+        let has_integers = matches!(format, WeightFormat::Int8 | WeightFormat::Int4);
+        match device.subgroups {
+            _ if device.integer_dots && has_integers => Self::Dots,
+            Some(lanes) => Self::Subgroups(lanes),
+            None => Self::Teams,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::arena::{Arena, STATE_VECTORS, Sizes};
 use super::device::Device;
-use super::pipelines::{Pipeline, Pipelines, Shape, kernel};
+use super::pipelines::{Pipeline, Pipelines, Shape, Sums, kernel};
 use super::weights::{GpuWeights, Stack};
 use ptbr_kernels::Kernel;
 use ptbr_kernels::cpu::{Outcome, ProjectParams};
@@ -29,6 +29,7 @@ enum Grid {
     Product {
         parts: [u32; 3],
         params: ProjectParams,
+        sums: Sums,
         head: bool,
     },
 }
@@ -137,13 +138,16 @@ impl Plan {
             return;
         }
         for op in &self.ops {
-            if let Grid::Product { head, params, .. } = op.grid {
+            if let Grid::Product {
+                head, params, sums, ..
+            } = op.grid
+            {
                 let rows = if head { step.logits } else { step.rows };
                 let has_low = step.adapters && !head;
                 let words = ProjectParams {
                     rows: rows as u32,
                     low_words: if has_low { self.low_words } else { 0 },
-                    workgroup_rows: Shape::of(rows).tile(device.subgroups).0,
+                    workgroup_rows: Shape::of(rows).tile(sums).0,
                     ..params
                 }
                 .words();
@@ -159,12 +163,7 @@ impl Plan {
     }
 
     /// Records a step.
-    pub(super) fn record(
-        &self,
-        device: &Device,
-        encoder: &mut wgpu::CommandEncoder,
-        step: StepSizes,
-    ) {
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, step: StepSizes) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("step"),
             timestamp_writes: None,
@@ -180,11 +179,12 @@ impl Plan {
                 Grid::Product {
                     parts,
                     params,
+                    sums,
                     head,
                 } => {
                     let inputs = if head { step.logits } else { step.rows };
                     let shape = Shape::of(inputs);
-                    let (tile_rows, tile_inputs) = shape.tile(device.subgroups);
+                    let (tile_rows, tile_inputs) = shape.tile(sums);
                     let x: u32 = match shape {
                         Shape::Many => parts.iter().map(|part| part.div_ceil(tile_rows)).sum(),
                         _ => params.weight_rows.div_ceil(tile_rows),
@@ -476,11 +476,12 @@ impl<'a> Maker<'a> {
                 .chain(&piece.scales)
                 .chain([spec.input, &adapters.low, &adapters.bank, spec.out])
                 .collect();
-            let subgroups = self.device.subgroups.is_some();
-            let kernels = Shape::ALL.map(|shape| shape.kernel(piece.format, subgroups));
+            let sums = Sums::of(self.device, piece.format);
+            let kernels = Shape::ALL.map(|shape| shape.kernel(piece.format, sums));
             let grid = Grid::Product {
                 parts,
                 params,
+                sums,
                 head: spec.head,
             };
             self.push(&spec.label, kernels[0], buffers, &params.words(), grid);

@@ -1,5 +1,7 @@
 //! States in GPU memory: every session has two slots and writes the one that it does not read.
 
+use super::GpuError;
+use super::device::Verdict;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which slots are free.
@@ -21,6 +23,8 @@ pub(crate) struct Slot {
     pair: u32,
     /// Which of the two holds the state.
     second: bool,
+    /// Of work on this state that nobody has waited for yet.
+    verdicts: Mutex<Vec<Verdict>>,
     pool: Arc<SlotPool>,
 }
 
@@ -39,6 +43,7 @@ impl SlotPool {
         Some(Slot {
             pair,
             second: false,
+            verdicts: Mutex::default(),
             pool: Arc::clone(self),
         })
     }
@@ -66,6 +71,26 @@ impl Slot {
     /// The slot that the next step writes.
     pub(super) fn next(&self) -> u32 {
         self.pair * 2 + u32::from(!self.second)
+    }
+
+    /// Keeps what the device may have against work on this state for whoever waits for the state next.
+    pub(super) fn owe(&self, verdict: Verdict) {
+        self.verdicts().push(verdict);
+    }
+
+    /// What the device had against all that was kept. Where something is waited for anyway, afterwards: then it is known.
+    pub(super) async fn settle(&self) -> Result<(), GpuError> {
+        let verdicts = std::mem::take(&mut *self.verdicts());
+        let mut result = Ok(());
+        for verdict in verdicts {
+            // All of them, and the first is the cause of those that follow.
+            result = result.and(verdict.await);
+        }
+        result
+    }
+
+    fn verdicts(&self) -> std::sync::MutexGuard<'_, Vec<Verdict>> {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After a step.

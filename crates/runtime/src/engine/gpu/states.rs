@@ -32,13 +32,15 @@ impl GpuEngine {
     pub(crate) fn copy_state(&self, from: &Slot, to: &Slot) {
         let inner = self.lock();
         let bytes = self.sizes.state_len() as u64 * 4;
-        let mut encoder = self.encoder("copy state");
-        // Not within one buffer: WebGPU forbids it.
-        let from = u64::from(from.current()) * bytes;
-        let to = u64::from(to.current()) * bytes;
-        encoder.copy_buffer_to_buffer(&inner.state, from, &inner.transit, 0, bytes);
-        encoder.copy_buffer_to_buffer(&inner.transit, 0, &inner.state, to, bytes);
-        self.device.queue.submit([encoder.finish()]);
+        let [from_at, to_at] = [from, to].map(|slot| u64::from(slot.current()) * bytes);
+        let ((), verdict) = self.device.watch(|| {
+            let mut encoder = self.encoder("copy state");
+            // Not within one buffer: WebGPU forbids it.
+            encoder.copy_buffer_to_buffer(&inner.state, from_at, &inner.transit, 0, bytes);
+            encoder.copy_buffer_to_buffer(&inner.transit, 0, &inner.state, to_at, bytes);
+            self.device.queue.submit([encoder.finish()]);
+        });
+        to.owe(verdict);
     }
 
     /// Whether a slot is of this engine: numbers alone do not tell.
@@ -71,9 +73,12 @@ impl GpuEngine {
     /// Replaces a state; `values` as `StateSpec` lays them out.
     pub(crate) fn upload_state(&self, slot: &Slot, values: &[f32]) {
         let at = u64::from(slot.current()) * self.sizes.state_len() as u64 * 4;
-        self.device
-            .queue
-            .write_buffer(&self.lock().state, at, bytemuck::cast_slice(values));
+        let inner = self.lock();
+        let ((), verdict) = self.device.watch(|| {
+            let bytes = bytemuck::cast_slice(values);
+            self.device.queue.write_buffer(&inner.state, at, bytes);
+        });
+        slot.owe(verdict);
     }
 
     /// Reads a state.
@@ -94,6 +99,7 @@ impl GpuEngine {
         self.staging
             .read(&self.device, staging, &mut values)
             .await?;
+        slot.settle().await?;
         Ok(values)
     }
 }

@@ -52,9 +52,9 @@ impl GpuEngine {
         options: GpuOptions,
         weights: &Weights,
         model: &Rwkv4Weights,
-    ) -> Result<Self, GpuError> {
+    ) -> Result<Self, RuntimeError> {
         let device = Arc::new(Device::open(options).await?);
-        check::known_answer(&device, &model.formats(weights)).await?;
+        check::known_answer(&device, &model.formats()).await?;
         Self::new(device, weights, model).await
     }
 
@@ -63,7 +63,7 @@ impl GpuEngine {
         device: Arc<Device>,
         weights: &Weights,
         model: &Rwkv4Weights,
-    ) -> Result<Self, GpuError> {
+    ) -> Result<Self, RuntimeError> {
         let sizes = Sizes {
             vocab: model.vocab_size,
             d_model: model.d_model,
@@ -77,7 +77,8 @@ impl GpuEngine {
                 what: "the state of a session".to_owned(),
                 bytes: sizes.state_len() as u64 * 8,
                 limit: device.max_binding,
-            });
+            }
+            .into());
         }
         let weights = GpuWeights::upload(&device, weights, model).await?;
         let arena = Arena::new(&device, &sizes).await?;
@@ -146,6 +147,10 @@ impl GpuEngine {
         if let Some(staging) = staging {
             self.staging.read(&self.device, staging, logits).await?;
         }
+        // Without logits nothing was waited for: in a browser what the device has against this step is found out with the next.
+        if rows > 0 || cfg!(not(target_arch = "wasm32")) {
+            settle(parts).await?;
+        }
         // Not before: who drops this future while it waits finds the state of before.
         for part in parts {
             part.slot.gpu()?.swap();
@@ -156,7 +161,7 @@ impl GpuEngine {
     /// Sees to it that the parts' adapters, pipelines and bind groups are there, and calls `submit` while nobody else can change them. Again when it answers `None`, for something of its own that
     /// is not there.
     ///
-    /// No error scope is around what it submits: a browser answers to one only when the GPU has caught up. What goes wrong reaches the device's own handler, natively at once.
+    /// What the device has against it is owed to the first part's slot: [`settle`] tells.
     pub(super) async fn with_adapters<T>(
         &self,
         parts: &mut [Part<'_>],
@@ -174,7 +179,11 @@ impl GpuEngine {
                 continue;
             }
             let layout = Layout::new(parts, &adapters)?;
-            if let Some(submitted) = submit(&mut inner, &layout) {
+            let (submitted, verdict) = self.device.watch(|| submit(&mut inner, &layout));
+            if let Some(part) = parts.first_mut() {
+                part.slot.gpu()?.owe(verdict);
+            }
+            if let Some(submitted) = submitted {
                 self.device.check()?;
                 return Ok(submitted);
             }
@@ -221,7 +230,7 @@ impl GpuEngine {
         plan.prepare(&self.device, step);
         self.write_layout(layout);
         let mut encoder = self.encoder("step");
-        plan.record(&self.device, &mut encoder, step);
+        plan.record(&mut encoder, step);
         let bytes = (layout.chosen.len() * self.sizes.vocab * 4) as u64;
         let staging = (bytes > 0).then(|| {
             let staging = self.staging.take(&self.device, bytes);
@@ -306,6 +315,14 @@ impl GpuEngine {
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the device had against the work on these parts' states.
+pub(super) async fn settle(parts: &mut [Part<'_>]) -> Result<(), RuntimeError> {
+    for part in parts {
+        part.slot.gpu()?.settle().await?;
+    }
+    Ok(())
 }
 
 /// What a step tells the kernels.

@@ -1,8 +1,10 @@
 //! The engine against the CPU's. Needs a GPU adapter; a software one will do (`apt-get install mesa-vulkan-drivers libvulkan1`).
 
+mod dots;
+mod drawing;
 mod sharing;
 
-use super::{AdapterChoice, GpuError, GpuOptions, block_on};
+use super::{AdapterChoice, GpuError, GpuOptions, GpuSettings, block_on};
 use crate::testing::Numbers;
 use crate::{Batch, LoadedAdapter, Model, RuntimeError, Session};
 use ptbr_model::{
@@ -11,13 +13,21 @@ use ptbr_model::{
 use std::sync::Arc;
 
 const OPTIONS: GpuOptions = GpuOptions {
-    choice: AdapterChoice::Any,
+    settings: GpuSettings {
+        adapter: AdapterChoice::Any,
+        integer_dots: false,
+    },
     subgroups: true,
     max_binding: 128 << 20,
     edit: None,
 };
 
-fn random_model(vocab: usize, d_model: usize, layers: usize, d_ffn: usize) -> Arc<Model> {
+fn random_tensors(
+    vocab: usize,
+    d_model: usize,
+    layers: usize,
+    d_ffn: usize,
+) -> (ArchConfig, MemoryTensors) {
     let config = RwkvConfig {
         d_ffn,
         ..RwkvConfig::new(vocab, d_model, layers, 128)
@@ -38,7 +48,12 @@ fn random_model(vocab: usize, d_model: usize, layers: usize, d_ffn: usize) -> Ar
         let values = numbers.vector(count, scale);
         tensors.push(spec, values.into_iter().map(|x| x + offset).collect());
     }
-    Model::from_tensors(ArchConfig::Rwkv4(config), &tensors, None).unwrap()
+    (ArchConfig::Rwkv4(config), tensors)
+}
+
+fn random_model(vocab: usize, d_model: usize, layers: usize, d_ffn: usize) -> Arc<Model> {
+    let (config, tensors) = random_tensors(vocab, d_model, layers, d_ffn);
+    Model::from_tensors(config, &tensors, None).unwrap()
 }
 
 /// The same model, on the CPU and on a GPU.

@@ -1,17 +1,16 @@
-//! Several tokens in one submission: each step's logits are sampled where they are, and the token goes straight into the next step.
+//! Several tokens in one submission: each step's logits are sampled where they are, and the token goes straight into the next step, for any number of sessions at once.
 
 use super::GpuError;
 use super::arena::buffer;
 use super::pipelines::{Pipeline, kernel};
-use super::plan::StepSizes;
-use super::step::{ATTEMPTS, GpuEngine, Inner, Layout};
+use super::step::{ATTEMPTS, GpuEngine, Inner, Layout, settle};
 use crate::RuntimeError;
 use crate::engine::Part;
 use ptbr_kernels::cpu::{SampleParams, SampleSettings};
 use ptbr_tokenizer::TokenId;
 use std::sync::PoisonError;
 
-/// How to draw.
+/// How one session draws.
 pub(crate) struct Draws<'a> {
     pub settings: SampleSettings,
     /// Tokens so far.
@@ -19,56 +18,106 @@ pub(crate) struct Draws<'a> {
     /// How many of the last ones the penalty looks at; 0 is all, and whatever it is where there is no penalty.
     pub window: usize,
     /// 64 bits for each draw, as many as draws.
-    pub random: &'a [u64],
+    pub random: Vec<u64>,
 }
 
-/// Buffers of the sampler for a number of steps and a capacity of the history.
-pub(super) struct Sampling {
+impl Draws<'_> {
+    /// Tokens that the penalty may come to look at.
+    fn looked_at(&self) -> usize {
+        let total = self.history.len().saturating_add(self.random.len());
+        match (self.settings.penalty == 1.0, self.window) {
+            (true, _) => 0,
+            (false, 0) => total,
+            (false, window) => window.min(total),
+        }
+    }
+}
+
+/// What the sampler's buffers must have room for: rows, steps, and tokens of a history.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Room {
+    rows: usize,
     steps: usize,
     capacity: usize,
+}
+
+impl Room {
+    /// For these draws, one row each.
+    fn of(draws: &[Draws<'_>]) -> Self {
+        let capacity = draws.iter().map(Draws::looked_at).max().unwrap_or(0);
+        Self {
+            rows: draws.len(),
+            steps: draws.iter().map(|d| d.random.len()).max().unwrap_or(0),
+            // Histories grow: not a new buffer for every token.
+            capacity: match capacity {
+                0 => 0,
+                capacity => capacity.next_power_of_two(),
+            },
+        }
+    }
+
+    /// Words of histories, settings, random bits and what is drawn.
+    fn words(self) -> [usize; 4] {
+        [
+            self.rows.saturating_mul(self.capacity.saturating_add(2)),
+            self.rows * SETTINGS,
+            self.rows * self.steps * 2,
+            self.rows * (1 + self.steps),
+        ]
+    }
+}
+
+/// Words of a row's settings.
+const SETTINGS: usize = size_of::<SampleSettings>() / 4;
+
+/// Buffers of the sampler.
+pub(super) struct Sampling {
+    /// Words that [`Room::words`] counts.
+    words: [usize; 4],
     pipeline: Pipeline,
     group: wgpu::BindGroup,
     history: wgpu::Buffer,
     settings: wgpu::Buffer,
     random: wgpu::Buffer,
     drawn: wgpu::Buffer,
+    params: wgpu::Buffer,
 }
 
 impl Sampling {
-    fn fits(&self, steps: usize, capacity: usize) -> bool {
-        self.steps == steps && self.capacity == capacity
+    fn fits(&self, room: Room) -> bool {
+        self.words
+            .iter()
+            .zip(room.words())
+            .all(|(own, wanted)| *own >= wanted)
     }
 }
 
 impl GpuEngine {
-    /// Reads the part's one token, draws the next, reads it, and so on; the tokens drawn, the last of which is not read. `None` for those that could not be drawn.
+    /// Whether the histories of so many draws fit in a binding.
+    pub(crate) fn can_draw(&self, draws: &[Draws<'_>]) -> bool {
+        let [history, ..] = Room::of(draws).words();
+        history <= self.sizes.max_binding / 4
+    }
+
+    /// Reads each part's one token, draws the next, reads it, and so on, all parts together; the tokens drawn for each, the last of which is not read. `None` in place of the tokens of a part
+    /// where one could not be drawn. No more parts than [`GpuEngine::max_logits`], all with as many draws.
     ///
-    /// Who drops this future while it waits, or gets an error, has lost the state: both slots of it have been written. A copy must be kept.
+    /// Who drops this future while it waits, or gets an error, has lost the states, and likewise that of a part without tokens: both slots of it have been written. Copies must be kept.
     pub(crate) async fn write(
         &self,
-        mut part: Part<'_>,
-        draws: &Draws<'_>,
-    ) -> Result<Vec<Option<TokenId>>, RuntimeError> {
-        let steps = draws.random.len();
-        let total = draws.history.len().saturating_add(steps);
-        let capacity = match (draws.settings.penalty == 1.0, draws.window) {
-            (true, _) => 0,
-            (false, 0) => total.next_power_of_two(),
-            (false, window) => window.min(total).next_power_of_two(),
-        };
-        let parts = std::slice::from_mut(&mut part);
+        parts: &mut [Part<'_>],
+        draws: &[Draws<'_>],
+    ) -> Result<Vec<Option<Vec<TokenId>>>, RuntimeError> {
+        let room = Room::of(draws);
         let mut staging = None;
         // More than once only when other sessions draw with other sizes at the same time.
         for _ in 0..ATTEMPTS {
-            self.prepare_sampling(steps, capacity).await?;
+            self.prepare_sampling(room).await?;
             staging = self
                 .with_adapters(parts, &mut |inner, layout| {
                     let sampling = inner.sampling.as_ref();
-                    let is_ready = sampling.is_some_and(|own| own.fits(steps, capacity));
-                    Some(
-                        is_ready
-                            .then(|| self.submit_writing(inner, layout, draws, steps, capacity)),
-                    )
+                    let is_ready = sampling.is_some_and(|own| own.fits(room));
+                    Some(is_ready.then(|| self.submit_writing(inner, layout, draws, room)))
                 })
                 .await?;
             if staging.is_some() {
@@ -76,32 +125,38 @@ impl GpuEngine {
             }
         }
         let staging = staging.ok_or_else(|| self.too_crowded())?;
-        let mut drawn = vec![0u32; 1 + steps];
+        let [.., words] = room.words();
+        let mut drawn = vec![0u32; words];
         self.staging.read(&self.device, staging, &mut drawn).await?;
-        let slot = part.slot.gpu()?;
-        (0..steps).for_each(|_| slot.swap());
-        // NO_TOKEN is no token id.
-        Ok(drawn[1..]
-            .iter()
-            .map(|&token| TokenId::try_from(token).ok())
-            .collect())
+        settle(parts).await?;
+        let tokens = |row: usize| {
+            let of_row = drawn[room.rows..].iter().skip(row).step_by(room.rows);
+            // NO_TOKEN is no token id.
+            of_row.map(|&token| TokenId::try_from(token).ok()).collect()
+        };
+        for part in parts {
+            let slot = part.slot.gpu()?;
+            (0..room.steps).for_each(|_| slot.swap());
+        }
+        Ok((0..room.rows).map(tokens).collect())
     }
 
     /// Makes buffers and bind group of the sampler, unless they are there.
-    async fn prepare_sampling(&self, steps: usize, capacity: usize) -> Result<(), GpuError> {
-        let fits = |sampling: &Sampling| sampling.fits(steps, capacity);
-        if self.lock().sampling.as_ref().is_some_and(fits) {
-            return Ok(());
+    async fn prepare_sampling(&self, room: Room) -> Result<(), GpuError> {
+        let mut words = room.words();
+        if let Some(sampling) = &self.lock().sampling {
+            if sampling.fits(room) {
+                return Ok(());
+            }
+            // No smaller than what others need, or they would take it from each other.
+            words = std::array::from_fn(|i| words[i].max(sampling.words[i]));
         }
-        let sampling = self
-            .device
-            .scoped(|| self.make_sampling(steps, capacity))
-            .await?;
+        let sampling = self.device.scoped(|| self.make_sampling(words)).await?;
         self.lock().sampling = Some(sampling);
         Ok(())
     }
 
-    fn make_sampling(&self, steps: usize, capacity: usize) -> Sampling {
+    fn make_sampling(&self, words: [usize; 4]) -> Sampling {
         let device = &self.device;
         let pipeline = device
             .pipelines
@@ -109,25 +164,11 @@ impl GpuEngine {
             .unwrap_or_else(PoisonError::into_inner)
             .get(device, kernel("sample", "read"));
         let make = |label: &str, words: usize| buffer(device, label, words);
-        let (history, settings) = (
-            make("sample.history", 2 + capacity),
-            make("sample.settings", 8),
-        );
-        let (random, drawn) = (
-            make("sample.random", steps * 2),
-            make("sample.drawn", 1 + steps),
-        );
+        let history = make("sample.history", words[0]);
+        let settings = make("sample.settings", words[1]);
+        let random = make("sample.random", words[2]);
+        let drawn = make("sample.drawn", words[3]);
         let params = make("sample.params", 4);
-        let words = SampleParams {
-            vocab: self.sizes.vocab as u32,
-            rows: 1,
-            steps: steps as u32,
-            capacity: capacity as u32,
-        }
-        .words();
-        device
-            .queue
-            .write_buffer(&params, 0, bytemuck::cast_slice(&words));
         let buffers = [
             &self.arena.logits,
             &history,
@@ -151,14 +192,14 @@ impl GpuEngine {
             entries: &entries,
         });
         Sampling {
-            steps,
-            capacity,
+            words,
             pipeline,
             group,
             history,
             settings,
             random,
             drawn,
+            params,
         }
     }
 
@@ -166,42 +207,62 @@ impl GpuEngine {
         &self,
         inner: &mut Inner,
         layout: &Layout,
-        draws: &Draws<'_>,
-        steps: usize,
-        capacity: usize,
+        draws: &[Draws<'_>],
+        room: Room,
     ) -> wgpu::Buffer {
-        let plan = self.plan(inner);
-        let step: StepSizes = layout.sizes();
-        plan.prepare(&self.device, step);
+        let step = layout.sizes();
+        self.plan(inner).prepare(&self.device, step);
         self.write_layout(layout);
-        let bytes = 4 * (1 + steps as u64);
+        let [.., words] = room.words();
+        let bytes = 4 * words as u64;
         let staging = self.staging.take(&self.device, bytes);
         let mut encoder = self.encoder("write");
         let (Some(plan), Some(sampling)) = (&inner.plan, &inner.sampling) else {
             unreachable!("made by prepare and prepare_sampling");
         };
-        let queue = &self.device.queue;
-        queue.write_buffer(
-            &sampling.history,
-            0,
-            bytemuck::cast_slice(&ring(draws, capacity)),
-        );
-        queue.write_buffer(&sampling.settings, 0, bytemuck::bytes_of(&draws.settings));
-        queue.write_buffer(&sampling.random, 0, bytemuck::cast_slice(draws.random));
-        queue.write_buffer(&sampling.drawn, 0, bytemuck::bytes_of(&0u32));
-        for _ in 0..steps {
-            plan.record(&self.device, &mut encoder, step);
+        self.tell_sampler(sampling, draws, room);
+        for _ in 0..room.steps {
+            plan.record(&mut encoder, step);
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: Some("sample"),
                 timestamp_writes: None,
             });
             pass.set_pipeline(&sampling.pipeline.raw);
             pass.set_bind_group(0, &sampling.group, &[]);
-            pass.dispatch_workgroups(1, 1, 1);
+            pass.dispatch_workgroups(room.rows as u32, 1, 1);
         }
         encoder.copy_buffer_to_buffer(&sampling.drawn, 0, &staging, 0, bytes);
-        queue.submit([encoder.finish()]);
+        self.device.queue.submit([encoder.finish()]);
         staging
+    }
+
+    /// Writes everything that the sampler reads.
+    fn tell_sampler(&self, sampling: &Sampling, draws: &[Draws<'_>], room: Room) {
+        let write = |buffer: &wgpu::Buffer, words: &[u32]| {
+            let bytes = bytemuck::cast_slice(words);
+            self.device.queue.write_buffer(buffer, 0, bytes);
+        };
+        let params = SampleParams {
+            vocab: self.sizes.vocab as u32,
+            rows: room.rows as u32,
+            steps: room.steps as u32,
+            capacity: room.capacity as u32,
+        };
+        write(&sampling.params, &params.words());
+        let rings: Vec<u32> = draws
+            .iter()
+            .flat_map(|draws| ring(draws, room.capacity))
+            .collect();
+        write(&sampling.history, &rings);
+        let settings: Vec<SampleSettings> = draws.iter().map(|draws| draws.settings).collect();
+        write(&sampling.settings, bytemuck::cast_slice(&settings));
+        // [steps, rows]: lower, upper word.
+        let random: Vec<u32> = (0..room.steps)
+            .flat_map(|step| draws.iter().map(move |draws| draws.random[step]))
+            .flat_map(|bits| [bits as u32, (bits >> 32) as u32])
+            .collect();
+        write(&sampling.random, &random);
+        write(&sampling.drawn, &vec![0; room.rows]);
     }
 }
 

@@ -46,6 +46,15 @@ impl WkvBatch {
         }
     }
 
+    /// The same sequences, each beginning with the state in slot 0, the only one.
+    pub fn rectangle_from_state(batch: usize, seq_len: usize, channels: usize) -> Self {
+        let mut from = Self::rectangle(batch, seq_len, channels);
+        from.dims.slots = 1;
+        let sequences = from.sequences.iter().map(|s| Sequence { slot_in: 0, ..*s });
+        from.sequences = Arc::new(sequences.collect());
+        from
+    }
+
     /// Rows of the operation's output: y, then aa, bb, pp of each slot.
     pub fn out_rows(&self) -> usize {
         self.dims.n + ptbr_kernels::STATE_ROWS * self.dims.slots

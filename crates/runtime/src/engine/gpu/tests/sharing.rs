@@ -1,6 +1,7 @@
 //! Several sessions on one engine, several threads, and what a lost device or a dropped future leaves behind.
 
 use super::*;
+use crate::engine::{StateSlot, Wanted};
 use crate::{Sampler, SamplerConfig};
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -94,7 +95,8 @@ fn a_dropped_future_leaves_the_state_of_before() {
         let error = worst(session.decode(8).unwrap(), expected.decode(8).unwrap());
         assert!(error < 1e-5, "{error:e}");
     } else {
-        block_on(session.read_again(&[])).unwrap();
+        let first = session.take_back().unwrap();
+        session.prefill(&[first]).unwrap();
         expected.decode(11).unwrap();
         let error = worst(session.decode(8).unwrap(), expected.decode(8).unwrap());
         assert!(error < 1e-5, "{error:e}");
@@ -223,4 +225,58 @@ fn tokens_are_drawn_as_on_the_cpu_whatever_their_number() {
             assert_eq!(session.position(), expected.position());
         }
     }
+}
+
+/// Something that the device refuses.
+fn refused_work(device: &super::super::device::Device) {
+    let _ = device.raw.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("refused"),
+        size: 4,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    });
+}
+
+#[test]
+fn an_error_reaches_the_work_that_it_belongs_to_and_no_other() {
+    let device = block_on(super::super::device::Device::open(OPTIONS)).unwrap();
+    let ((), bad) = device.watch(|| refused_work(&device));
+    let ((), good) = device.watch(|| ());
+    // Neither kept for whoever asks next, nor found by what came after it.
+    device.check().unwrap();
+    block_on(good).unwrap();
+    assert!(matches!(block_on(bad), Err(GpuError::Refused { .. })));
+    assert!(block_on(device.scoped(|| refused_work(&device))).is_err());
+    device.check().unwrap();
+    // Outside of every scope it is kept, for want of somebody to tell.
+    refused_work(&device);
+    assert!(matches!(device.check(), Err(GpuError::Refused { .. })));
+    device.check().unwrap();
+}
+
+#[test]
+fn a_late_error_is_told_to_its_own_session() {
+    let [cpu, gpu] = pair(&|| random_model(257, 64, 2, 128), OPTIONS);
+    let mut sessions = [0, 1].map(|_| Session::new(Arc::clone(&gpu)));
+    for session in &mut sessions {
+        session.prefill(&TEXT).unwrap();
+    }
+    // As a browser tells it: after the call that caused it, before the next.
+    let [other, own] = &mut sessions;
+    let StateSlot::Gpu(engine, slot) = own.part(&[], Wanted::None).slot else {
+        unreachable!("it computes on a GPU");
+    };
+    let ((), verdict) = engine.device.watch(|| refused_work(&engine.device));
+    slot.owe(verdict);
+    let mut expected = Session::new(cpu);
+    expected.prefill(&TEXT).unwrap();
+    let expected = expected.decode(8).unwrap();
+    assert!(worst(other.decode(8).unwrap(), expected) < 1e-5);
+    let error = own.decode(8).unwrap_err();
+    assert!(
+        matches!(error, RuntimeError::Gpu(GpuError::Refused { .. })),
+        "{error:?}"
+    );
+    // Told once; its state is that of before.
+    assert!(worst(own.decode(8).unwrap(), expected) < 1e-5);
 }

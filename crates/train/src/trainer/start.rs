@@ -1,0 +1,155 @@
+//! What a new run, a resumed one and a fine-tuning run have in common before their first step: data checked, folder locked, weights on
+//! the device.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use ptbr_dataset::MmapDataset;
+use ptbr_model::{OutputLock, RwkvConfig, TensorSpec, TrainState, clean_leftovers, hex};
+use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
+
+use super::Trainer;
+use crate::device::Selected;
+use crate::model::Rwkv;
+use crate::optim::AdamW;
+use crate::{Evaluator, TrainError};
+
+/// A run before its weights.
+pub(super) struct Start {
+    /// Sizes of the model.
+    pub config: RwkvConfig,
+    /// What is trained.
+    pub specs: Vec<TensorSpec>,
+    /// Where the run stands; the fields that name its data are filled in here.
+    pub state: TrainState,
+    pub selected: Selected,
+    pub tokenizer_json: String,
+}
+
+impl Start {
+    /// The run's device, with autodiff.
+    pub fn autodiff(&self) -> Device {
+        self.selected.device.clone().autodiff()
+    }
+
+    /// A new run on `data`.
+    pub fn begin(
+        mut self,
+        data: Arc<MmapDataset>,
+        val: Option<Arc<MmapDataset>>,
+        output_dir: &Path,
+        weights: impl FnOnce(&Self) -> Result<Rwkv, TrainError>,
+    ) -> Result<Trainer, TrainError> {
+        let tokenizer = self.tokenizer()?;
+        self.state = TrainState {
+            seed: self.state.config.seed,
+            data_sha256: hex(&data.data_sha256()),
+            tokenizer_sha256: hex(&tokenizer.sha256()),
+            data_path: data.path().display().to_string(),
+            val_path: val.as_ref().map(|v| v.path().display().to_string()),
+            raw_data: data.header().is_none(),
+            ..self.state
+        };
+        self.trainer(&tokenizer, (data, val), output_dir, |start| {
+            Ok((weights(start)?, AdamW::default()))
+        })
+    }
+
+    /// The run of a checkpoint, on the data that its state names, up to `max_steps`.
+    pub fn go_on(
+        mut self,
+        output_dir: &Path,
+        max_steps: Option<u64>,
+        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW), TrainError>,
+    ) -> Result<Trainer, TrainError> {
+        let state = &mut self.state;
+        if let Some(max_steps) = max_steps {
+            state.config.max_steps = max_steps;
+        }
+        if state.step >= state.config.max_steps {
+            return Err(TrainError::Finished {
+                step: state.step,
+                max_steps: state.config.max_steps,
+            });
+        }
+        let raw = state.raw_data;
+        let open = |path: &str| -> Result<Arc<MmapDataset>, TrainError> {
+            let path = Path::new(path);
+            Ok(Arc::new(if raw {
+                MmapDataset::open_raw(path)?
+            } else {
+                MmapDataset::open(path)?
+            }))
+        };
+        let data = open(&state.data_path)?;
+        if hex(&data.data_sha256()) != state.data_sha256 {
+            return Err(TrainError::OtherData {
+                path: data.path().to_owned(),
+            });
+        }
+        let val = state.val_path.as_deref().map(open).transpose()?;
+        let tokenizer = self.tokenizer()?;
+        self.trainer(&tokenizer, (data, val), output_dir, weights)
+    }
+
+    fn tokenizer(&self) -> Result<BpeTokenizer, TrainError> {
+        Ok(BpeTokenizer::from_json(self.tokenizer_json.as_bytes())?)
+    }
+
+    fn trainer(
+        mut self,
+        tokenizer: &BpeTokenizer,
+        (data, val): (Arc<MmapDataset>, Option<Arc<MmapDataset>>),
+        output_dir: &Path,
+        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW), TrainError>,
+    ) -> Result<Trainer, TrainError> {
+        self.config.validate()?;
+        self.state.config.validate()?;
+        for dataset in [Some(&data), val.as_ref()].into_iter().flatten() {
+            dataset.check_vocabulary(self.config.vocab_size)?;
+            if dataset.header().is_some() {
+                dataset.check_tokenizer(&tokenizer.sha256())?;
+                // Opening a file checks its sizes and tokens; a run of hours can afford to read it once.
+                dataset.verify_payload()?;
+            }
+        }
+        let lock = OutputLock::acquire(output_dir)?;
+        clean_leftovers(&lock)?;
+        let training = &self.state.config;
+        self.selected
+            .check_buffers(&self.config, training.batch_size, training.seq_len)?;
+        let evaluator = Evaluator {
+            batch_size: training.batch_size,
+            seq_len: training.seq_len,
+            max_tokens: training.eval_tokens,
+            token_bytes: Arc::new(token_bytes(tokenizer)),
+        };
+        self.state.device.clone_from(&self.selected.name);
+        let (model, optimizer) = weights(&self)?;
+        Ok(Trainer {
+            model,
+            optimizer,
+            config: self.config,
+            specs: self.specs,
+            state: self.state,
+            tokenizer_json: self.tokenizer_json,
+            data,
+            val,
+            evaluator,
+            selected: self.selected,
+            lock,
+        })
+    }
+}
+
+/// The number of bytes that every token stands for; special tokens stand for none.
+fn token_bytes(tokenizer: &BpeTokenizer) -> Vec<u32> {
+    let bytes = |id: usize| {
+        u16::try_from(id)
+            .ok()
+            .and_then(|id| tokenizer.token_bytes(id))
+            .map_or(0, |bytes| bytes.len() as u32)
+    };
+    (0..tokenizer.vocab_size()).map(bytes).collect()
+}
