@@ -16,7 +16,7 @@ const CACHE = "ptbr-slm-catalog";
  * @returns {Promise<OfferedModel[] | null>}
  */
 export async function readCatalog() {
-  const answer = (await fromNetwork()) ?? (await remembered());
+  const answer = (navigator.onLine ? await fromNetwork() : null) ?? (await remembered());
   try {
     return answer ? await answer.json() : null;
   } catch {

@@ -36,7 +36,9 @@ export class Notices {
     this.hide(subject);
     if (notice.once && wasDismissed(notice.text)) return;
     this.#shown.set(subject, notice);
-    this.#draw(subject, notice);
+    const card = this.#draw(subject, notice);
+    // On a phone it may be screens away from what failed.
+    if (notice.kind === "error") card.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {string} subject */
@@ -75,6 +77,7 @@ export class Notices {
     card.dataset.subject = subject;
     if (kind === "error") card.setAttribute("role", "alert");
     this.#place.prepend(card);
+    return card;
   }
 }
 

@@ -56,7 +56,8 @@ export class Opener {
         signal: this.#abort.signal,
         onProgress: (progress) => this.#show(progress),
       });
-      if (!source.file) await this.#sayIfNotKept(source.url);
+      // The package loads on without a cache; the person should know that the next visit downloads again.
+      if (model.info.cacheError) this.#notices.show("quota", { kind: "warning", text: "error.quota", detail: model.info.cacheError });
       return model;
     } catch (error) {
       this.#sayFailure(error, source, engine, again);
@@ -94,15 +95,6 @@ export class Opener {
     ]
       .filter(Boolean)
       .join(" · ");
-  }
-
-  /**
-   * The package loads on when the browser grants no room; the person should know that the next visit downloads again.
-   * @param {string} url
-   */
-  async #sayIfNotKept(url) {
-    const kept = await storage.list().catch(() => []);
-    if (!kept.some((file) => file.url === url && file.complete)) this.#notices.show("quota", { kind: "warning", text: "error.quota" });
   }
 
   /**
