@@ -2,12 +2,12 @@
 // The adapter menu: none, those that the site offers for this model, and those opened from disk. It works while text is being
 // written; an adapter is loaded when it is first chosen.
 
-import { addressOf } from "./catalog.js";
+import { readAdapter } from "./catalog.js";
 import { byId, make } from "./dom.js";
 import { drawn } from "./language.js";
 
 /**
- * @typedef {{ name: string, source: import("./package/index.js").AdapterSource }} Choice
+ * @typedef {{ name: string, read: () => Promise<import("./package/index.js").AdapterSource> }} Choice
  */
 
 export class AdapterMenu {
@@ -41,10 +41,7 @@ export class AdapterMenu {
   show(model, offered) {
     this.#model = model;
     this.#chosen = null;
-    this.#choices = offered.map(({ name, url_config, url_weights }) => ({
-      name,
-      source: { config: addressOf(url_config), weights: addressOf(url_weights) },
-    }));
+    this.#choices = offered.map((adapter) => ({ name: adapter.name, read: () => readAdapter(adapter) }));
     this.#draw();
   }
 
@@ -83,7 +80,7 @@ export class AdapterMenu {
   async #load(name) {
     if (name === null || !this.#model || this.#model.adapters.includes(name)) return;
     const choice = this.#choices.find((choice) => choice.name === name);
-    if (choice) await this.#model.loadAdapter(name, choice.source);
+    if (choice) await this.#model.loadAdapter(name, await choice.read());
   }
 
   /** @param {string | null} name */

@@ -128,7 +128,7 @@ function takeFiles(intake) {
     void openSource({ name: intake.model.name, file: intake.model, url: "" }, chosenEngine());
   } else if ("adapter" in intake && model) {
     const { name, config, weights } = intake.adapter;
-    adapters.add({ name, source: { config, weights } }).catch((error) => sayError("adapter", error));
+    adapters.add({ name, read: async () => ({ config, weights }) }).catch((error) => sayError("adapter", error));
   } else {
     const names = "adapter" in intake ? t("files.no-model") : intake.unknown;
     notices.show("files", { kind: "warning", text: "files", values: { names } });
@@ -259,7 +259,7 @@ function showEnd(result, error) {
     );
   } else {
     say(() => "");
-    if (codeOf(error) !== "aborted") sayError("writing", error);
+    sayError("writing", error);
   }
   void card.refresh();
   void keep();
@@ -282,11 +282,14 @@ function sayWhyNotWebGpu(asked) {
 }
 
 /**
- * @param {string} subject
+ * @param {"adapter" | "copy" | "writing"} subject
  * @param {unknown} error
  */
 function sayError(subject, error) {
-  notices.show(subject, { kind: "error", text: textOfError(error), values: { loaded: "" }, detail: error instanceof Error ? error.message : String(error) });
+  const code = codeOf(error);
+  if (code === "aborted") return; // by the person, or because the model was changed
+  const text = subject === "adapter" && code === "network" ? "adapters.missing" : textOfError(error);
+  notices.show(subject, { kind: "error", text, detail: error instanceof Error ? error.message : String(error) });
 }
 
 /** A line below the text, in whichever language. @param {() => string} text */

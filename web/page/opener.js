@@ -90,7 +90,7 @@ export class Opener {
     const speed = progress.phase === "download" && seconds > 0.5 ? bytes((loaded - this.#since.loaded) / seconds) : null;
     this.#text.textContent = [
       t(`loading.${progress.phase}`, { loaded: bytes(loaded), total: total ? bytes(total) : "?" }),
-      progress.resumed ? t("loading.resumed", { bytes: bytes(progress.resumed) }) : "",
+      progress.phase === "download" && progress.resumed ? t("loading.resumed", { bytes: bytes(progress.resumed) }) : "",
       speed ? t("loading.speed", { speed }) : "",
     ]
       .filter(Boolean)

@@ -43,6 +43,8 @@ export const en = {
   "prompt.hint": "The model goes on from what you begin, in Portuguese. Ctrl + Enter writes, Esc stops.",
   "prompt.empty": "Write a beginning for the model to go on from.",
   "adapters.label": "Adapter",
+  "adapters.missing.title": "The adapter did not arrive",
+  "adapters.missing.body": "The server did not answer, and the adapter is not in this browser yet. The model goes on without it.",
   "adapters.none": "None",
   "write": "Write",
   "stop": "Stop",
