@@ -15,7 +15,7 @@ import { Notices, codeOf, textOfError } from "./notices.js";
 import { startOffline } from "./offline.js";
 import { Opener } from "./opener.js";
 import { Paper } from "./paper.js";
-import { chooseEngine, chosenEngine, generationOptions, keptSettings, restoreSettings, startSettings } from "./sampling.js";
+import { chooseEngine, chosenEngine, generationOptions, keptSettings, restoreSettings, startSettings } from "./settings.js";
 import { StoragePanel } from "./storage-panel.js";
 import { Writer } from "./writer.js";
 
