@@ -26,7 +26,7 @@ class Refused extends PtbrError {
  * @typedef {object} Download
  * @property {Blob} blob
  * @property {string | null} sha256 that the bytes had when they were checked for the last time
- * @property {boolean} hadCached whether some bytes came from the cache
+ * @property {number} resumed bytes that came from the cache
  * @property {PtbrError | null} cacheError why it is not kept for the next visit, where it was to be
  * @property {(sha256: string) => Promise<void>} accept notes that they are what they should be
  * @property {() => Promise<void>} reject forgets them
@@ -43,7 +43,7 @@ export async function download(url, options) {
     const { blob } = await receive(url, null, options);
     const cacheError = options.cache ? new PtbrError("quota", "this browser keeps nothing for this page") : null;
     const nothing = async () => {};
-    return { blob, sha256: null, hadCached: false, cacheError, accept: nothing, reject: nothing };
+    return { blob, sha256: null, resumed: 0, cacheError, accept: nothing, reject: nothing };
   }
   const folder = await folderOf(url);
   // One tab downloads a file; another that wants it waits and finds it.
@@ -59,7 +59,7 @@ export async function download(url, options) {
     return {
       blob: received.blob,
       sha256: note?.sha256 ?? null,
-      hadCached: received.hadCached,
+      resumed: received.resumed,
       cacheError: received.cacheError,
       async accept(sha256) {
         if (received.note && !received.cacheError && received.note.sha256 !== sha256) {
@@ -75,24 +75,23 @@ export async function download(url, options) {
  * @param {string} url
  * @param {{store: Store, folder: string, note: Note | null} | null} place
  * @param {{sha256: string | null, signal: AbortSignal, onProgress: OnProgress}} options
- * @returns {Promise<{blob: Blob, note: Note | null, hadCached: boolean, cacheError: PtbrError | null}>}
+ * @returns {Promise<{blob: Blob, note: Note | null, resumed: number, cacheError: PtbrError | null}>}
  */
 async function receive(url, place, options) {
   const { signal, onProgress } = options;
   const kept = new Kept(url, place, options.sha256);
   await kept.open();
-  const resumed = kept.length;
+  /** @param {"connect" | "download" | "cache"} phase */
+  const report = (phase) => onProgress({ phase, loaded: kept.length, total: kept.note?.total ?? null, resumed: kept.resumed });
   if (kept.isComplete()) {
-    onProgress({ phase: "cache", loaded: resumed, total: resumed, resumed });
+    report("cache");
     return kept.result();
   }
-  onProgress({ phase: "connect", loaded: resumed, total: kept.note?.total ?? null, resumed });
+  report("connect");
   for (let failures = 0; ; ) {
     const before = kept.length;
     try {
-      await connect(url, kept, signal, (total) =>
-        onProgress({ phase: "download", loaded: kept.length, total, resumed: Math.min(resumed, kept.length) }),
-      );
+      await connect(url, kept, signal, () => report("download"));
       await kept.flush();
       return kept.result();
     } catch (error) {
@@ -111,7 +110,7 @@ async function receive(url, place, options) {
  * @param {string} url
  * @param {Kept} kept
  * @param {AbortSignal} signal
- * @param {(total: number | null) => void} onBytes
+ * @param {() => void} onBytes
  */
 async function connect(url, kept, signal, onBytes) {
   const response = await network(
@@ -145,7 +144,7 @@ async function connect(url, kept, signal, onBytes) {
       break;
     }
     await kept.append(value);
-    onBytes(total);
+    onBytes();
   }
   if (total !== null && kept.length !== total) {
     throw new PtbrError("network", `${url} ended after ${kept.length} of ${total} bytes`);
@@ -159,11 +158,12 @@ class Kept {
   /** @type {Uint8Array[]} */
   #tail = [];
   #tailLength = 0;
-  #hadCached = false;
   /** @type {PtbrError | null} */
   #cacheError = null;
   /** Bytes so far. */
   length = 0;
+  /** Those that were there before. */
+  resumed = 0;
   /** @type {Note | null} */
   note;
 
@@ -185,7 +185,7 @@ class Kept {
     }
     this.#pieces = await readPieces(this.place.store, this.place.folder);
     this.length = this.#pieces.reduce((sum, piece) => sum + piece.size, 0);
-    this.#hadCached = this.length > 0;
+    this.resumed = this.length;
     // A beginning can be trusted when its end is known to be of the same file: by the server's word, or by the digest that is checked at last.
     if (!this.isComplete() && !this.note.validator && !this.sha256) {
       await this.restart();
@@ -209,7 +209,7 @@ class Kept {
   }
 
   async restart() {
-    this.#hadCached = false;
+    this.resumed = 0;
     this.#pieces = [];
     this.#tail = [];
     this.#tailLength = 0;
@@ -268,7 +268,7 @@ class Kept {
   }
 
   result() {
-    return { blob: new Blob(this.#pieces), note: this.note, hadCached: this.#hadCached, cacheError: this.#cacheError };
+    return { blob: new Blob(this.#pieces), note: this.note, resumed: this.resumed, cacheError: this.#cacheError };
   }
 }
 

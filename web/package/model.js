@@ -2,7 +2,7 @@
 // A loaded model as pages see it.
 
 import { Channel } from "./channel.js";
-import { PtbrError, aborted } from "./errors.js";
+import { PtbrError, checkSignal } from "./errors.js";
 import { fileFrom, loadOptions, seedFrom, tokenIds } from "./options.js";
 import { Session } from "./session.js";
 
@@ -30,13 +30,13 @@ export class Model {
   static async load(source, options = {}) {
     const args = { from: fileFrom(source), ...loadOptions(options) };
     const { signal } = options;
-    if (signal?.aborted) {
-      throw aborted();
-    }
+    checkSignal(signal);
     const model = new Model();
     try {
       const onNotice = options.onProgress && slowly(options.onProgress);
       model.#info = Object.freeze(await model.#channel.call("load", args, { signal, onNotice }));
+      // It may have been asked to stop while the answer was on its way.
+      checkSignal(signal);
       return model;
     } catch (error) {
       model.dispose();

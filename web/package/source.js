@@ -9,7 +9,7 @@ import { download } from "./download.js";
  * @property {string} label names it in messages
  * @property {Blob} blob
  * @property {string | null} sha256 that it must have: what the caller asks for, or what it had when it was cached
- * @property {boolean} hadCached whether some of it came from the cache
+ * @property {number} resumed bytes of it that came from the cache
  * @property {boolean} cached whether it is kept for the next visit once it is accepted
  * @property {import("./index.js").PtbrErrorCode | null} cacheError
  * @property {(sha256: string) => Promise<void>} accept
@@ -26,14 +26,14 @@ export async function openSource(from, options) {
     options.onProgress({ phase: "file", loaded: from.size, total: from.size, resumed: 0 });
     const label = from instanceof File ? from.name : "the model in memory";
     const nothing = async () => {};
-    return { label, blob: from, sha256: options.sha256, hadCached: false, cached: false, cacheError: null, accept: nothing, reject: nothing };
+    return { label, blob: from, sha256: options.sha256, resumed: 0, cached: false, cacheError: null, accept: nothing, reject: nothing };
   }
   const got = await download(from, options);
   return {
     label: new URL(from).pathname.split("/").pop() || from,
     blob: got.blob,
     sha256: options.sha256 ?? got.sha256,
-    hadCached: got.hadCached,
+    resumed: got.resumed,
     cached: options.cache && !got.cacheError,
     cacheError: got.cacheError?.code ?? null,
     accept: got.accept,

@@ -52,7 +52,7 @@ const commands = {
     checkSignal(signal);
     wasmAfterLoad = memory.buffer.byteLength;
     const { bytes } = facts;
-    notify({ phase: "done", loaded: bytes, total: bytes, resumed: 0 });
+    notify({ phase: "done", loaded: bytes, total: bytes, resumed: source.resumed });
     const { largestTensor, tensorBytes, ...about } = facts;
     return {
       ...about,
@@ -141,14 +141,14 @@ async function open(from, options) {
       throw damage ?? error;
     });
     const { size } = source.blob;
-    options.onProgress({ phase: "prepare", loaded: size, total: size, resumed: 0 });
+    options.onProgress({ phase: "prepare", loaded: size, total: size, resumed: source.resumed });
     try {
       model = WasmModel.open(source.label, readerOf(source.blob), size, source.sha256 ?? undefined);
     } catch (error) {
       const known = explain(error);
       if (known.code === "damaged-file") {
         await source.reject();
-        if (source.hadCached && !damage) {
+        if (source.resumed > 0 && !damage) {
           damage = known;
           continue;
         }
