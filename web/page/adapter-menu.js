@@ -2,15 +2,12 @@
 // The adapter menu: none, those that the site offers for this model, and those opened from disk. It works while text is being
 // written; an adapter is loaded when it is first chosen.
 
-import { addressOf } from "./catalog.js";
+import { readAdapter } from "./catalog.js";
 import { byId, make } from "./dom.js";
-import { drawn, language, t } from "./language.js";
+import { drawn } from "./language.js";
 
 /**
- * @typedef {object} Choice
- * @property {string} name
- * @property {import("./catalog.js").Title | null} title null for one from disk, which is called by its name
- * @property {import("./package/index.js").AdapterSource} source
+ * @typedef {{ name: string, read: () => Promise<import("./package/index.js").AdapterSource> }} Choice
  */
 
 export class AdapterMenu {
@@ -21,14 +18,17 @@ export class AdapterMenu {
   #model = null;
   /** @type {string | null} */
   #chosen = null;
+  #titleOf;
   #onChoice;
   #onError;
 
   /**
+   * @param {(name: string | null) => string} titleOf what readers call an adapter
    * @param {(name: string | null) => Promise<void>} onChoice a rejection puts the menu back
    * @param {(error: unknown) => void} onError when a choice in the menu failed
    */
-  constructor(onChoice, onError) {
+  constructor(titleOf, onChoice, onError) {
+    this.#titleOf = titleOf;
     this.#onChoice = onChoice;
     this.#onError = onError;
     drawn(() => this.#draw());
@@ -41,11 +41,7 @@ export class AdapterMenu {
   show(model, offered) {
     this.#model = model;
     this.#chosen = null;
-    this.#choices = offered.map(({ name, title, url_config, url_weights }) => ({
-      name,
-      title,
-      source: { config: addressOf(url_config), weights: addressOf(url_weights) },
-    }));
+    this.#choices = offered.map((adapter) => ({ name: adapter.name, read: () => readAdapter(adapter) }));
     this.#draw();
   }
 
@@ -57,12 +53,6 @@ export class AdapterMenu {
   /** Whether the menu has this one. @param {string | null} name */
   has(name) {
     return name === null || this.#choices.some((choice) => choice.name === name);
-  }
-
-  /** What readers call it. @param {string | null} name */
-  titleOf(name) {
-    if (name === null) return t("adapters.none");
-    return this.#choices.find((choice) => choice.name === name)?.title?.[language()] ?? name;
   }
 
   /** @param {Choice} choice from disk */
@@ -90,7 +80,7 @@ export class AdapterMenu {
   async #load(name) {
     if (name === null || !this.#model || this.#model.adapters.includes(name)) return;
     const choice = this.#choices.find((choice) => choice.name === name);
-    if (choice) await this.#model.loadAdapter(name, choice.source);
+    if (choice) await this.#model.loadAdapter(name, await choice.read());
   }
 
   /** @param {string | null} name */
@@ -106,7 +96,7 @@ export class AdapterMenu {
     for (const name of names) {
       const radio = make("input", { type: "radio", name: "adapter", value: name ?? "", checked: name === this.#chosen });
       radio.addEventListener("change", () => this.choose(name).catch(this.#onError));
-      this.#place.append(make("label", {}, radio, make("span", {}, this.titleOf(name))));
+      this.#place.append(make("label", {}, radio, make("span", {}, this.#titleOf(name))));
     }
     this.#place.disabled = this.#model === null;
     if (focused) for (const radio of this.#place.querySelectorAll("input")) if (radio.checked) radio.focus();

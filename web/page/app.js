@@ -15,7 +15,7 @@ import { Notices, codeOf, textOfError } from "./notices.js";
 import { startOffline } from "./offline.js";
 import { Opener } from "./opener.js";
 import { Paper } from "./paper.js";
-import { chooseEngine, chosenEngine, generationOptions, keptSettings, restoreSettings, startSettings } from "./sampling.js";
+import { chooseEngine, chosenEngine, generationOptions, keptSettings, restoreSettings, startSettings } from "./settings.js";
 import { StoragePanel } from "./storage-panel.js";
 import { Writer } from "./writer.js";
 
@@ -32,17 +32,18 @@ const stop = byId("stop", HTMLButtonElement);
 const goOn = byId("go-on", HTMLButtonElement);
 const copy = byId("copy", HTMLButtonElement);
 
+/** @type {import("./catalog.js").OfferedModel[]} */
+let offered = [];
+
 const notices = new Notices();
 const opener = new Opener(notices);
 const card = new ModelCard();
 const announcer = new Announcer();
-const adapters = new AdapterMenu(useAdapter, (error) => sayError("adapter", error));
-const paper = new Paper((name) => adapters.titleOf(name));
+const adapters = new AdapterMenu(titleOfAdapter, useAdapter, (error) => sayError("adapter", error));
+const paper = new Paper(titleOfAdapter);
 const storagePanel = new StoragePanel(drawChoice);
 const writer = new Writer({ onDraft: showDraft, onStart: showStart, onPiece: showPiece, onEnd: showEnd });
 
-/** @type {import("./catalog.js").OfferedModel[]} */
-let offered = [];
 /** @type {import("./package/index.js").Model | null} */
 let model = null;
 /** What is open, or was when the text was written. @type {import("./opener.js").Source | null} */
@@ -127,7 +128,7 @@ function takeFiles(intake) {
     void openSource({ name: intake.model.name, file: intake.model, url: "" }, chosenEngine());
   } else if ("adapter" in intake && model) {
     const { name, config, weights } = intake.adapter;
-    adapters.add({ name, title: null, source: { config, weights } }).catch((error) => sayError("adapter", error));
+    adapters.add({ name, read: async () => ({ config, weights }) }).catch((error) => sayError("adapter", error));
   } else {
     const names = "adapter" in intake ? t("files.no-model") : intake.unknown;
     notices.show("files", { kind: "warning", text: "files", values: { names } });
@@ -162,6 +163,7 @@ async function openSource(next, engine) {
     writer.use(model);
     await goBack(restored ?? text);
     restored = null;
+    void keep();
     notices.hide("from-disk");
     sayWhyNotWebGpu(engine);
     void storage.persist().catch(() => {});
@@ -172,14 +174,18 @@ async function openSource(next, engine) {
 }
 
 /**
- * Adapter and state as they were, when it is this model that wrote the text.
+ * State and adapter as they were, when it is this model that wrote the text.
  * @param {import("./kept.js").Kept} kept
  */
 async function goBack(kept) {
+  const { state, stateAdapter, adapter, modelId, read } = kept;
   try {
-    if (!adapters.has(kept.adapter)) return;
-    await adapters.choose(kept.adapter);
-    if (kept.state && kept.modelId === model?.info.modelId) await writer.resume(kept.state, kept.read);
+    if (state && modelId === model?.info.modelId && adapters.has(stateAdapter)) {
+      await adapters.choose(stateAdapter);
+      await writer.resume(state, read);
+    }
+    // Another one where the page was left while a second adapter was writing.
+    if (adapters.has(adapter) && adapter !== adapters.chosen) await adapters.choose(adapter);
   } catch (error) {
     // The text is there all the same, and is read again when it is continued.
     sayError("adapter", error);
@@ -253,7 +259,7 @@ function showEnd(result, error) {
     );
   } else {
     say(() => "");
-    if (codeOf(error) !== "aborted") sayError("writing", error);
+    sayError("writing", error);
   }
   void card.refresh();
   void keep();
@@ -269,18 +275,21 @@ function sayEngine(event) {
 /** @param {"auto" | "webgpu" | "cpu"} asked */
 function sayWhyNotWebGpu(asked) {
   if (asked === "auto" && model?.info.engine === "cpu") {
-    notices.show("engine", { kind: "info", text: "engine.no-webgpu", detail: model.info.engineReason ?? undefined });
+    notices.show("engine", { kind: "info", text: "engine.no-webgpu", detail: model.info.engineReason ?? undefined, once: true });
   } else {
     notices.hide("engine");
   }
 }
 
 /**
- * @param {string} subject
+ * @param {"adapter" | "copy" | "writing"} subject
  * @param {unknown} error
  */
 function sayError(subject, error) {
-  notices.show(subject, { kind: "error", text: textOfError(error), values: { loaded: "" }, detail: error instanceof Error ? error.message : String(error) });
+  const code = codeOf(error);
+  if (code === "aborted") return; // by the person, or because the model was changed
+  const text = subject === "adapter" && code === "network" ? "adapters.missing" : textOfError(error);
+  notices.show(subject, { kind: "error", text, detail: error instanceof Error ? error.message : String(error) });
 }
 
 /** A line below the text, in whichever language. @param {() => string} text */
@@ -300,6 +309,7 @@ function record() {
     prompt: begun,
     spans,
     state: writer.state,
+    stateAdapter: writer.stateAdapter,
     read,
     settings: keptSettings(),
   };
@@ -339,4 +349,10 @@ function drawChoice() {
 /** @param {import("./opener.js").Source} opened */
 function titleOfModel(opened) {
   return offered.find(({ name }) => opened.file === null && name === opened.name)?.title[language()] ?? opened.name;
+}
+
+/** One that no model of this site offers came from disk and has only its name. @param {string | null} name */
+function titleOfAdapter(name) {
+  if (name === null) return t("adapters.none");
+  return offered.flatMap((model) => model.adapters).find((adapter) => adapter.name === name)?.title[language()] ?? name;
 }

@@ -1,22 +1,22 @@
 // @ts-check
 // Which models does this site offer?
 
+import { fetchSmall } from "./small-files.js";
+
 /**
  * @typedef {{ pt: string, en: string }} Title
  * @typedef {{ name: string, title: Title, url_config: string, url_weights: string }} OfferedAdapter
  * @typedef {{ name: string, title: Title, file: string, bytes: number, sha256?: string, adapters: OfferedAdapter[] }} OfferedModel
  */
 
-const LIST = new URL("models/models.json", document.baseURI);
-const CACHE = "ptbr-slm-catalog";
+const LIST = new URL("models/models.json", document.baseURI).href;
 
 /**
- * The site's list; without a network the one seen last. Null where there is neither: a site may offer no model at all, files
- * from disk still work.
+ * Null where there is no list: a site may offer no model at all, files from disk still work.
  * @returns {Promise<OfferedModel[] | null>}
  */
 export async function readCatalog() {
-  const answer = (await fromNetwork()) ?? (await remembered());
+  const answer = await fetchSmall(LIST);
   try {
     return answer ? await answer.json() : null;
   } catch {
@@ -32,30 +32,17 @@ export function addressOf(file) {
   return new URL(file, LIST).href;
 }
 
-async function fromNetwork() {
-  try {
-    const answer = await fetch(LIST, { cache: "no-cache" });
-    if (!answer.ok) return null;
-    await remember(answer.clone());
-    return answer;
-  } catch {
-    return null;
-  }
+/**
+ * The two files of an adapter. One that is not there is left to the package, which says so.
+ * @param {OfferedAdapter} adapter
+ * @returns {Promise<import("./package/index.js").AdapterSource>}
+ */
+export async function readAdapter({ url_config, url_weights }) {
+  const [config, weights] = await Promise.all([url_config, url_weights].map(addressOf).map(contentOrAddress));
+  return { config, weights };
 }
 
-/** @param {Response} answer */
-async function remember(answer) {
-  try {
-    await (await caches.open(CACHE)).put(LIST, answer);
-  } catch {
-    // No room, or no caches in a private window: the list is then only there with a network.
-  }
-}
-
-async function remembered() {
-  try {
-    return (await (await caches.open(CACHE)).match(LIST)) ?? null;
-  } catch {
-    return null;
-  }
+/** @param {string} address */
+async function contentOrAddress(address) {
+  return (await (await fetchSmall(address))?.arrayBuffer()) ?? address;
 }

@@ -13,6 +13,7 @@
  * @property {string} prompt what the text began with
  * @property {{ adapter: string | null, text: string }[]} spans what was written, by whom
  * @property {Uint8Array | null} state
+ * @property {string | null} stateAdapter the adapter chosen when the state was saved, which alone may load it
  * @property {number} read how many characters of the text the state has read
  * @property {Record<string, string>} settings
  */

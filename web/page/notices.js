@@ -11,7 +11,10 @@ import { drawn, hasText, t } from "./language.js";
  * @property {Record<string, string | number>} [values] what stands in them
  * @property {string} [detail] for whoever looks for the cause: shown as it is
  * @property {{ label: string, run: () => void }[]} [actions]
+ * @property {boolean} [once] not shown on this device again when it has been dismissed
  */
+
+const DISMISSED = "ptbr-slm-dismissed-";
 
 export class Notices {
   #place = byId("notices", HTMLElement);
@@ -31,8 +34,11 @@ export class Notices {
    */
   show(subject, notice) {
     this.hide(subject);
+    if (notice.once && wasDismissed(notice.text)) return;
     this.#shown.set(subject, notice);
-    this.#draw(subject, notice);
+    const card = this.#draw(subject, notice);
+    // On a phone it may be screens away from what failed.
+    if (notice.kind === "error") card.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {string} subject */
@@ -46,7 +52,7 @@ export class Notices {
    * @param {Notice} notice
    */
   #draw(subject, notice) {
-    const { kind, text, values, detail, actions = [] } = notice;
+    const { kind, text, values, detail, actions = [], once = false } = notice;
     const buttons = actions.map(({ label, run }) => {
       const button = make("button", { type: "button" }, t(label));
       button.addEventListener("click", () => {
@@ -56,7 +62,10 @@ export class Notices {
       return button;
     });
     const close = make("button", { type: "button", className: "quiet" }, t("notice.close"));
-    close.addEventListener("click", () => this.hide(subject));
+    close.addEventListener("click", () => {
+      this.hide(subject);
+      if (once) rememberDismissal(text);
+    });
     const card = make(
       "div",
       { className: `notice ${kind}` },
@@ -68,6 +77,25 @@ export class Notices {
     card.dataset.subject = subject;
     if (kind === "error") card.setAttribute("role", "alert");
     this.#place.prepend(card);
+    return card;
+  }
+}
+
+/** @param {string} text */
+function wasDismissed(text) {
+  try {
+    return localStorage.getItem(DISMISSED + text) !== null;
+  } catch {
+    return false; // storage may be forbidden: the notice then comes again
+  }
+}
+
+/** @param {string} text */
+function rememberDismissal(text) {
+  try {
+    localStorage.setItem(DISMISSED + text, "yes");
+  } catch {
+    // see wasDismissed
   }
 }
 

@@ -56,7 +56,8 @@ export class Opener {
         signal: this.#abort.signal,
         onProgress: (progress) => this.#show(progress),
       });
-      if (!source.file) await this.#sayIfNotKept(source.url);
+      // The package loads on without a cache; the person should know that the next visit downloads again.
+      if (model.info.cacheError) this.#notices.show("quota", { kind: "warning", text: "error.quota", detail: model.info.cacheError });
       return model;
     } catch (error) {
       this.#sayFailure(error, source, engine, again);
@@ -89,20 +90,11 @@ export class Opener {
     const speed = progress.phase === "download" && seconds > 0.5 ? bytes((loaded - this.#since.loaded) / seconds) : null;
     this.#text.textContent = [
       t(`loading.${progress.phase}`, { loaded: bytes(loaded), total: total ? bytes(total) : "?" }),
-      progress.resumed ? t("loading.resumed", { bytes: bytes(progress.resumed) }) : "",
+      progress.phase === "download" && progress.resumed ? t("loading.resumed", { bytes: bytes(progress.resumed) }) : "",
       speed ? t("loading.speed", { speed }) : "",
     ]
       .filter(Boolean)
       .join(" · ");
-  }
-
-  /**
-   * The package loads on when the browser grants no room; the person should know that the next visit downloads again.
-   * @param {string} url
-   */
-  async #sayIfNotKept(url) {
-    const kept = await storage.list().catch(() => []);
-    if (!kept.some((file) => file.url === url && file.complete)) this.#notices.show("quota", { kind: "warning", text: "error.quota" });
   }
 
   /**

@@ -4,8 +4,10 @@
 import { byId, make } from "./dom.js";
 import { drawn, t } from "./language.js";
 
-/** Pixels from the end of the page within which a reader is taken to follow the writing. */
-const FOLLOWS = 160;
+/** Pixels below the screen's edge within which the end of the text is taken to be followed. */
+const FOLLOWS = 48;
+/** Pixels kept free below it. */
+const MARGIN = 64;
 
 export class Paper {
   #element = byId("paper", HTMLElement);
@@ -50,9 +52,9 @@ export class Paper {
     this.#waiting += text;
     // A frame may see several tokens: one change of the page for all of them.
     this.#frame ||= requestAnimationFrame(() => {
-      const follows = document.documentElement.scrollHeight - innerHeight - scrollY < FOLLOWS;
+      const follows = this.#beyond() < FOLLOWS + MARGIN;
       this.#flush();
-      if (follows) scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+      if (follows) this.#follow();
     });
   }
 
@@ -60,7 +62,18 @@ export class Paper {
   set busy(writing) {
     this.#element.setAttribute("aria-busy", String(writing));
     this.#element.classList.toggle("writing", writing);
-    if (!writing) this.#flush();
+    if (writing) this.#follow();
+    else this.#flush();
+  }
+
+  /** Pixels by which the end of the text is too low on the screen. */
+  #beyond() {
+    return this.#element.getBoundingClientRect().bottom + MARGIN - innerHeight;
+  }
+
+  #follow() {
+    const beyond = this.#beyond();
+    if (beyond > 0) scrollBy({ top: beyond, behavior: "instant" });
   }
 
   /** @param {string | null} adapter */

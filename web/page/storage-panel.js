@@ -4,6 +4,7 @@
 import { storage } from "./package/index.js";
 import { byId, make } from "./dom.js";
 import { bytes, drawn, t } from "./language.js";
+import { forgetSmall } from "./small-files.js";
 
 export class StoragePanel {
   #clear = byId("clear-storage", HTMLButtonElement);
@@ -17,6 +18,7 @@ export class StoragePanel {
     this.#clear.addEventListener("click", async () => {
       if (!(await confirmed())) return;
       await storage.clear().catch(() => {}); // what could not be removed stays in the list
+      await forgetSmall();
       await this.refresh();
       cleared();
     });
@@ -57,8 +59,7 @@ function confirmed() {
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-/** The last two parts of a path tell adapters, whose files are all named alike, apart. @param {string} url */
+/** @param {string} url */
 function nameOf(url) {
-  const parts = new URL(url).pathname.split("/").filter(Boolean).map(decodeURIComponent);
-  return parts.slice(parts.includes("adapters") ? -2 : -1).join("/");
+  return decodeURIComponent(new URL(url).pathname.split("/").pop() ?? url);
 }

@@ -6,7 +6,7 @@
 // compare imported scripts too when they look for an update: a new build is noticed although this file stays the same.
 //
 // Model files are not kept here: the package has a cache for them that can resume and that knows their hash.
-// models.json and adapters are kept by the page (kept-files.js), which also works before this worker is in control.
+// models.json and adapters are kept by the page (small-files.js), which also works before this worker is in control.
 
 importScripts("precache.js");
 

@@ -15,6 +15,8 @@ export class Writer {
   draft = new Draft("");
   /** What the session remembered when it had read `draft.read` characters. @type {Uint8Array | null} */
   state = null;
+  /** The adapter at that time. @type {string | null} */
+  stateAdapter = null;
   /** @type {import("./package/index.js").Session | null} */
   #session = null;
   #writing = false;
@@ -39,6 +41,7 @@ export class Writer {
   restore(kept) {
     this.draft = Draft.from(kept);
     this.state = kept.state;
+    this.stateAdapter = kept.stateAdapter;
     this.#listener.onDraft(this.draft);
   }
 
@@ -64,8 +67,10 @@ export class Writer {
    * @param {number} read
    */
   async resume(state, read) {
-    await this.#session?.loadState(state);
+    if (!this.#session) return;
+    await this.#session.loadState(state);
     this.state = state;
+    this.stateAdapter = this.#session.adapter;
     this.draft.read = read;
   }
 
@@ -134,6 +139,8 @@ export class Writer {
   }
 
   async #remember() {
-    if (this.#session) this.state = await this.#session.saveState();
+    if (!this.#session) return;
+    this.state = await this.#session.saveState();
+    this.stateAdapter = this.#session.adapter;
   }
 }

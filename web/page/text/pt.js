@@ -25,6 +25,8 @@ export const pt = {
   "loading.resumed": "{bytes} já estavam aqui",
   "loading.speed": "{speed}/s",
 
+  "adapters.missing.title": "O adaptador não chegou",
+  "adapters.missing.body": "O servidor não respondeu, e ele ainda não está neste navegador. O modelo continua sem ele.",
   "adapters.none": "Nenhum",
   "paper.adapter": "Daqui em diante: {name}",
   "prompt.empty": "Escreva um começo para o modelo continuar.",
