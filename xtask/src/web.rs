@@ -85,7 +85,7 @@ fn bind(workspace: &Workspace, module: &Path, folder: &Path) -> Result<()> {
     command::run(
         workspace
             .command(bindgen)
-            .args(["--target", "web", "--no-typescript", "--out-name", MODULE])
+            .args(["--target", "web", "--out-name", MODULE])
             .arg("--out-dir")
             .arg(folder)
             .arg(module),
