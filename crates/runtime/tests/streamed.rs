@@ -262,6 +262,10 @@ fn a_text_goes_on_through_the_loss_of_a_gpu() {
             }
             step += 1;
         });
-        assert_eq!(continuation.into_generation(), expected, "lost at step {lost}");
+        assert_eq!(
+            continuation.into_generation(),
+            expected,
+            "lost at step {lost}"
+        );
     }
 }

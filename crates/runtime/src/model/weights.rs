@@ -191,8 +191,8 @@ impl Weights {
     fn bytes<'a>(&'a self, place: &'a Place) -> &'a [u8] {
         match (place, self.file()) {
             (Place::InFile(range), Ok(file)) => &file.bytes()[range.clone()],
-            // A matrix of a stream without scales.
-            (Place::InFile(_), Err(_)) => &[],
+            // A matrix of a stream without scales: nothing, at an address that suits words.
+            (Place::InFile(_), Err(_)) => bytemuck::cast_slice(&[0u32; 0]),
             (Place::Copied(words), _) => bytemuck::cast_slice(words),
             (Place::Streamed(tensor, kept), _) => kept.get().map_or(&[], |words| {
                 &bytemuck::cast_slice(words)[..tensor.num_bytes()]
