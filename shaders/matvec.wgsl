@@ -45,7 +45,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let o = block + team * ROWS;
         // Rows of weights behind the last repeat it: every invocation stays in the loop for the barriers.
         let last = params[1] - 1u;
-        var sums: array<array<f32, ROWS>, TOKENS>;
+        // Said, although WGSL does so for every turn of the loop: Chromium 156 clears a variable without a value only once.
+        var sums = array<array<f32, ROWS>, TOKENS>();
 #ifdef DOTS
         let part = part_of(min(block, last) + params[11]);
         for (var chunk = 0u; chunk < units; chunk += CHUNK) {
@@ -88,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
             for (var t = 0u; t < TOKENS; t++) {
                 let x = input_at(min(first_row + t, params[0] - 1u), part) + unit * X4;
-                var dots: array<f32, ROWS>;
+                var dots = array<f32, ROWS>();
                 var sum = 0.0;
                 for (var i = 0u; i < X4; i++) {
                     let xi = input[x + i];

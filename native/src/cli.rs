@@ -5,8 +5,13 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
+<<<<<<< HEAD
+    adapters, benchmark, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize,
+    serve, test_model, tokenize, train_tokenizer,
+=======
     adapters, benchmark, clean_corpus, domains, evaluate, generate, info, logits, process_wiki,
     quantize, test_model, tokenize, train_tokenizer,
+>>>>>>> h-webcore
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, finetune, resume, test_gpu, train};
@@ -60,6 +65,7 @@ pub enum Command {
     Adapters(adapters::Args),
     Logits(logits::Args),
     Benchmark(benchmark::Args),
+    Serve(serve::Args),
     Info(info::Args),
     #[cfg(feature = "train")]
     TestGpu(test_gpu::Args),
@@ -92,6 +98,7 @@ impl Command {
             Self::Adapters(args) => adapters::run(&args),
             Self::Logits(args) => logits::run(&args),
             Self::Benchmark(args) => benchmark::run(&args),
+            Self::Serve(args) => serve::run(&args),
             Self::Info(args) => info::run(&args),
             #[cfg(feature = "train")]
             Self::TestGpu(args) => test_gpu::run(&args),

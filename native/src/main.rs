@@ -16,6 +16,7 @@ mod gpu_check;
 mod loading;
 mod model_size;
 mod options;
+mod server;
 mod state_file;
 #[cfg(feature = "train")]
 mod training;

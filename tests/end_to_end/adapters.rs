@@ -19,7 +19,7 @@ pub fn prepare(at: &Path) -> String {
 }
 
 /// Writes an adapter that changes a good part of what the model computes.
-fn save_adapter(folder: &Path, model_id: Option<&str>, in_features: usize) -> Adapter {
+pub fn save_adapter(folder: &Path, model_id: Option<&str>, in_features: usize) -> Adapter {
     save_adapter_of(7, folder, model_id, in_features)
 }
 

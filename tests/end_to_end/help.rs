@@ -29,6 +29,7 @@ const COMMANDS: &[&str] = &[
     "adapters",
     "logits",
     "benchmark",
+    "serve",
     "info",
     #[cfg(feature = "train")]
     "test-gpu",

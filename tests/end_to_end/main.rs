@@ -21,6 +21,7 @@ mod pipeline;
 mod program;
 mod quantize;
 mod samples;
+mod serve;
 #[cfg(feature = "train")]
 mod training;
 #[cfg(all(feature = "train", feature = "gpu"))]

@@ -9,6 +9,9 @@ Usage: cargo xtask <task>
          -p, --package NAME     this package only (its format, lints and tests; no licences)
   licences                      only the check of deny.toml: licences, sources and bans of all dependencies
   wasm32                        only the check of the crates that run in a browser: compiled for wasm32, tested in Node
+  web [--no-serve] [--port N]   builds the page into target/web and serves it on 127.0.0.1 (port 8080) until Ctrl-C
+      [--model FILE]            with this model instead of those of web/models
+  browser                       only the tests in a browser: the shaders, the package and the page in Chromium
   help                          this text
 
 Environment: PTBR_DATA is the folder of Portuguese texts that some tests use when it is there (default ../shared/data).
@@ -25,6 +28,21 @@ pub enum Task {
     Licences,
     /// Check the crates that run in a browser alone.
     Wasm32,
+    /// Build the page and serve it.
+    Web(WebOptions),
+    /// Run the tests in a browser alone.
+    Browser,
+}
+
+/// What becomes of the page once it is built.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WebOptions {
+    /// Serve it.
+    pub serve: bool,
+    /// Where on 127.0.0.1.
+    pub port: u16,
+    /// A model file to serve instead of the page's own.
+    pub model: Option<String>,
 }
 
 /// How much to check.
@@ -44,6 +62,8 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Task, String> {
         Some("test") => parse_test(arguments),
         Some("licences") => Ok(Task::Licences),
         Some("wasm32") => Ok(Task::Wasm32),
+        Some("web") => parse_web(arguments),
+        Some("browser") => Ok(Task::Browser),
         Some(other) => Err(format!("there is no task named `{other}`")),
     }
 }
@@ -62,6 +82,30 @@ fn parse_test(mut arguments: impl Iterator<Item = String>) -> Result<Task, Strin
         }
     }
     Ok(Task::Test(options))
+}
+
+fn parse_web(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
+    let mut options = WebOptions {
+        serve: true,
+        port: 8080,
+        model: None,
+    };
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--no-serve" => options.serve = false,
+            "--port" => match arguments.next().map(|port| port.parse()) {
+                Some(Ok(port)) => options.port = port,
+                _ => return Err("`--port` needs a number up to 65535".into()),
+            },
+            "--model" => match arguments.next() {
+                Some(file) => options.model = Some(file),
+                None => return Err("`--model` needs a file".into()),
+            },
+            "--help" | "-h" => return Ok(Task::Help),
+            other => return Err(format!("`web` does not know `{other}`")),
+        }
+    }
+    Ok(Task::Web(options))
 }
 
 #[cfg(test)]
@@ -86,6 +130,13 @@ mod tests {
         assert_eq!(typed("test --help"), Ok(Task::Help));
         assert_eq!(typed(""), Ok(Task::Help));
         assert_eq!(typed("wasm32"), Ok(Task::Wasm32));
+        let expected = WebOptions {
+            serve: false,
+            port: 0,
+            model: Some("m".into()),
+        };
+        let line = "web --port 0 --model m --no-serve";
+        assert_eq!(typed(line), Ok(Task::Web(expected)));
     }
 
     #[test]
@@ -99,5 +150,8 @@ mod tests {
             typed("test -p"),
             Err("`-p` needs the name of a package".into())
         );
+        for line in ["web --port", "web --port 65536", "web --model", "web x"] {
+            assert!(typed(line).is_err(), "{line}");
+        }
     }
 }

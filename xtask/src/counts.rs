@@ -42,10 +42,17 @@ impl Counts {
                 _ => {}
             }
         }
-        self.passed += reported.passed;
-        self.failed += reported.failed;
-        self.ignored += reported.ignored;
-        self.binaries += reported.binaries;
+        *self = self.and(reported);
+    }
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+            binaries: self.binaries + other.binaries,
+        }
     }
 
     /// Why this run does not count as a success, if it does not.

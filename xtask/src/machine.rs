@@ -59,6 +59,40 @@ pub fn apt_get(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     command::run(apt(&["install", "--yes", "--no-install-recommends"]).args(packages))
 }
 
+/// Makes sure that a program is there: installs Debian's package of it when that may be done, otherwise fails with what to install.
+pub fn program(workspace: &Workspace, name: &str, package: &str) -> Result<()> {
+    let is_there = || command::succeeds(workspace.command(name).arg("--version"));
+    if is_there() {
+        return Ok(());
+    }
+    if may_install(workspace) {
+        apt_get(workspace, &[package])?;
+        if is_there() {
+            return Ok(());
+        }
+    }
+    bail!(
+        "`{name}` is missing: install it (Debian, Ubuntu: apt-get install {package}) and run this again"
+    )
+}
+
+/// Node with the packages of `web/package.json` in `web/node_modules`; returns that folder.
+pub fn node_packages(workspace: &Workspace) -> Result<PathBuf> {
+    program(workspace, "node", "nodejs")?;
+    let web = workspace.root.join("web");
+    let packages = web.join("node_modules");
+    let changed = |path: PathBuf| std::fs::metadata(path).and_then(|file| file.modified());
+    let installed = changed(packages.join(".package-lock.json"));
+    let locked = changed(web.join("package-lock.json"));
+    if !matches!((installed, locked), (Ok(installed), Ok(locked)) if installed >= locked) {
+        program(workspace, "npm", "npm")?;
+        let mut install = workspace.command("npm");
+        install.args(["ci", "--no-audit", "--no-fund"]);
+        command::run(install.current_dir(&web))?;
+    }
+    Ok(packages)
+}
+
 /// True for root on a Debian system, where a missing package can simply be installed.
 pub fn may_install(workspace: &Workspace) -> bool {
     let root = command::output(workspace.command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");

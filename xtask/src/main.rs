@@ -2,6 +2,7 @@
 //! Few dependencies on purpose: it is the first thing that a fresh clone compiles.
 
 mod args;
+mod browser;
 mod command;
 mod counts;
 mod features;
@@ -12,6 +13,7 @@ mod report;
 mod test;
 mod tools;
 mod wasm;
+mod web;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Licences => test::only("licences", licences::check),
         Task::Wasm32 => test::only("wasm32", wasm::check),
+        Task::Web(options) => web::run(&options),
+        Task::Browser => browser::run(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

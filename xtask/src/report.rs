@@ -27,6 +27,8 @@ pub struct Report {
     rows: Vec<Row>,
     /// `None` until tests were asked for.
     tests: Option<Counts>,
+    /// Failed rows whose failed tests are in `tests`.
+    rows_counted: u64,
 }
 
 /// What a check that did not fail has to say.
@@ -60,7 +62,7 @@ impl Report {
         good
     }
 
-    /// Runs the tests under a headline.
+    /// Runs tests under a headline; those of several headlines are added up.
     pub fn tests(&mut self, name: &'static str, run: impl FnOnce() -> Result<Counts>) {
         let mut counts = Counts::default();
         self.check(name, || {
@@ -73,12 +75,13 @@ impl Report {
                 ))),
             }
         });
-        self.tests = Some(counts);
+        self.rows_counted += u64::from(counts.failed > 0);
+        self.tests = Some(self.tests.unwrap_or_default().and(counts));
     }
 
     /// Notes that an earlier failure kept the tests from running.
     pub fn tests_not_reached(&mut self, name: &'static str, why: &str) {
-        self.tests = Some(Counts::default());
+        self.tests = Some(self.tests.unwrap_or_default());
         self.rows.push(Row {
             name,
             outcome: Outcome::Failed,
@@ -112,8 +115,7 @@ impl Report {
         let Some(tests) = self.tests else {
             return failed_rows == 0;
         };
-        // The row of the tests is already in the count of failed tests.
-        let failed = (failed_rows + tests.failed).saturating_sub(u64::from(tests.failed > 0));
+        let failed = failed_rows + tests.failed - self.rows_counted;
         println!("{} passed, {failed} failed", tests.passed);
         failed == 0
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::args::TestOptions;
 use crate::command::{self, Workspace};
 use crate::report::{Done, Report};
-use crate::{features, full, licences, machine};
+use crate::{browser, features, full, licences, machine};
 
 /// Runs the checks. `Ok(false)` when one of them does not hold, `Err` when they cannot be run here.
 pub fn run(options: &TestOptions) -> Result<bool> {
@@ -51,6 +51,9 @@ pub fn run(options: &TestOptions) -> Result<bool> {
     } else {
         report.tests_not_reached("tests", "not run: the build failed");
     }
+    if built && options.packages.is_empty() {
+        browser::check(&workspace, &mut report);
+    }
 
     if options.full && options.packages.is_empty() {
         full::check(&workspace, &mut report);
@@ -71,7 +74,7 @@ pub fn only(name: &'static str, check: impl FnOnce(&Workspace) -> Result<Done>) 
 ///
 /// Warnings are denied through clippy-driver's own variable. RUSTFLAGS would rebuild all dependencies, and a warning that
 /// is merely shown is replayed by cargo from its cache with exit status 0, so it has to be an error when it arises.
-fn compile(workspace: &Workspace, subcommand: &str, options: &TestOptions) -> Command {
+pub fn compile(workspace: &Workspace, subcommand: &str, options: &TestOptions) -> Command {
     let mut command = workspace.cargo();
     command
         .args([subcommand, "--release"])

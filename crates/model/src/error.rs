@@ -196,6 +196,20 @@ pub enum ModelError {
         /// Id of the tensors.
         found: String,
     },
+    /// The file is not the one that was asked for.
+    #[error(
+        "{file}: the SHA-256 of its bytes is {}, not {}; it is damaged, incomplete or another file",
+        crate::digest::short_hex(found),
+        crate::digest::short_hex(expected)
+    )]
+    Digest {
+        /// The file.
+        file: String,
+        /// SHA-256 asked for.
+        expected: String,
+        /// SHA-256 of the file.
+        found: String,
+    },
     /// A matrix cannot be rounded into the format asked for.
     #[error("the matrix `{name}` cannot be written as {format}: {source}")]
     Quantize {

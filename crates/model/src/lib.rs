@@ -8,6 +8,7 @@
 //! | weights in memory or on a GPU | a checkpoint | [`save_checkpoint`] |
 //! | a training output folder | its newest undamaged checkpoint | [`find_checkpoint`] |
 //! | whatever the user calls "the model" | weights, configuration, tokenizer | [`ModelSource::open`] |
+//! | a model file that must not be in memory as a whole | one tensor after the other | [`ModelStream::open`] |
 //! | a domain's name | how a model is tuned to it, and on which texts | [`DomainRegistry`] |
 //! | f32 weights | a smaller model file | [`QuantizationPlan`], [`write_model_file_with`] |
 #![deny(missing_docs)]
@@ -37,8 +38,10 @@ mod rwkv4;
 mod safetensors_writer;
 mod source;
 mod storage;
+mod stream;
 mod tensor;
 mod tensor_file;
+mod tensor_index;
 mod training;
 
 pub use adapter::{
@@ -74,6 +77,7 @@ pub use rwkv4::RwkvConfig;
 pub use safetensors_writer::write_safetensors;
 pub use source::ModelSource;
 pub use storage::{DiskStorage, Storage, StorageFile};
+pub use stream::{ModelStream, ReadAt, TensorLocation};
 pub use tensor::{MemoryTensors, TensorSource, TensorSpec};
 pub use tensor_file::TensorFile;
 pub use training::{Recipe, TrainingConfig};

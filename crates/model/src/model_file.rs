@@ -9,7 +9,7 @@ use crate::digest::is_sha256_hex;
 use crate::error::ModelError;
 use crate::format::WeightFormat;
 use crate::plan::QuantizationPlan;
-use crate::tensor_file::TensorFile;
+use crate::tensor_index::TensorIndex;
 
 /// Key of the document in the safetensors metadata.
 pub(crate) const DOCUMENT_KEY: &str = "ptbr-slm";
@@ -59,8 +59,8 @@ impl ModelFileInfo {
         QuantizationPlan::new(self.format, self.exceptions.clone())
     }
 
-    /// Reads and validates the document of `file`.
-    pub(crate) fn read(file: &TensorFile) -> Result<Self, ModelError> {
+    /// Reads and validates the document of a file with this header.
+    pub(crate) fn read(file: &TensorIndex) -> Result<Self, ModelError> {
         let not_a_model = |reason: String| ModelError::NotAModel {
             path: file.label().into(),
             reason,
@@ -85,7 +85,7 @@ impl ModelFileInfo {
             return Err(not_a_model("its model id is not a SHA-256".to_owned()));
         }
         // Before anything is listed for the sizes that the document claims. Quantized matrices have tensors for their scales as well.
-        let (claimed, found) = (info.config.num_tensors(), file.num_tensors());
+        let (claimed, found) = (info.config.num_tensors(), file.len());
         if claimed > found {
             return Err(not_a_model(format!(
                 "its configuration asks for {claimed} tensors, and the file holds {found}"

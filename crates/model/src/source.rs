@@ -66,7 +66,7 @@ impl ModelSource {
     }
 
     fn from_tensors(mut tensors: TensorFile) -> Result<Self, ModelError> {
-        let info = ModelFileInfo::read(&tensors)?;
+        let info = ModelFileInfo::read(tensors.index())?;
         let (specs, plan) = (info.config.tensor_specs(), info.plan());
         tensors.check_model(&specs, &plan)?;
         tensors.check_finite()?;

@@ -8,30 +8,18 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::TensorError;
-use crate::finite::{first_nan_e4m3, first_not_finite_f16, first_not_finite_f32};
 use crate::format::{MatrixData, WeightFormat};
-use crate::plan::{QuantizationPlan, SCALES, StoredTensor, scales_name};
+use crate::plan::{QuantizationPlan, StoredTensor, scales_name};
 use crate::tensor::{TensorSource, TensorSpec};
+use crate::tensor_index::{Entry, TensorIndex};
 
 /// A checked safetensors file. Tensors are not copied, except those at an address that is not a multiple of their element's size.
 #[derive(Debug)]
 pub struct TensorFile {
-    label: String,
+    index: TensorIndex,
     bytes: Bytes,
-    entries: BTreeMap<String, Entry>,
-    metadata: BTreeMap<String, String>,
     /// Aligned copies of the tensors that are not aligned in the file; files written here have none.
     realigned: BTreeMap<String, Vec<u32>>,
-    /// Matrices that are quantized, once [`TensorFile::check_model`] has found them as they should be.
-    quantized: BTreeMap<String, WeightFormat>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    start: usize,
-    end: usize,
 }
 
 #[derive(Debug)]
@@ -103,36 +91,9 @@ impl TensorFile {
         let data_start = header_len
             .checked_add(8)
             .ok_or_else(|| format("header length overflows".to_owned()))?;
-        let mut entries = BTreeMap::new();
-        for (name, info) in header.tensors() {
-            let range = info
-                .data_offsets
-                .0
-                .checked_add(data_start)
-                .zip(info.data_offsets.1.checked_add(data_start));
-            let Some((start, end)) =
-                range.filter(|(start, end)| start <= end && *end <= slice.len())
-            else {
-                return Err(format(format!("the tensor `{name}` lies outside the file")));
-            };
-            entries.insert(
-                name,
-                Entry {
-                    dtype: info.dtype,
-                    shape: info.shape.clone(),
-                    start,
-                    end,
-                },
-            );
-        }
-        let metadata = header
-            .metadata()
-            .iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+        let index = TensorIndex::new(label.clone(), data_start, slice.len(), &header)?;
         let mut realigned = BTreeMap::new();
-        for (name, entry) in &entries {
+        for (name, entry) in index.entries() {
             let data = &slice[entry.start..entry.end];
             let alignment = match entry.dtype {
                 Dtype::F32 | Dtype::U32 => 4,
@@ -142,22 +103,19 @@ impl TensorFile {
             if !data.as_ptr().addr().is_multiple_of(alignment) {
                 let mut copy = vec![0u32; data.len().div_ceil(4)];
                 bytemuck::cast_slice_mut(&mut copy)[..data.len()].copy_from_slice(data);
-                realigned.insert(name.clone(), copy);
+                realigned.insert(name.to_owned(), copy);
             }
         }
         Ok(Self {
-            label,
+            index,
             bytes,
-            entries,
-            metadata,
             realigned,
-            quantized: BTreeMap::new(),
         })
     }
 
     /// The file's name as it appears in messages.
     pub fn label(&self) -> &str {
-        &self.label
+        self.index.label()
     }
 
     /// The whole file.
@@ -167,40 +125,40 @@ impl TensorFile {
 
     /// A value of the header's `__metadata__`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
+        self.index.metadata(key)
     }
 
     /// Number of tensors.
     pub fn num_tensors(&self) -> usize {
-        self.entries.len()
+        self.index.len()
     }
 
     /// Names of the tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.index.entries().map(|(name, _)| name)
     }
 
     /// Dimensions of a tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize], TensorError> {
-        Ok(&self.entry(name)?.shape)
+        Ok(&self.index.entry(name)?.shape)
     }
 
     /// Number format of a tensor.
     pub fn dtype(&self, name: &str) -> Result<Dtype, TensorError> {
-        Ok(self.entry(name)?.dtype)
+        Ok(self.index.entry(name)?.dtype)
     }
 
     /// The bytes of a tensor of any number format.
     pub fn raw(&self, name: &str) -> Result<&[u8], TensorError> {
-        let entry = self.entry(name)?;
+        let entry = self.index.entry(name)?;
         Ok(&self.bytes.as_slice()[entry.start..entry.end])
     }
 
     /// The elements of an f32 tensor, row-major.
     pub fn tensor(&self, name: &str) -> Result<&[f32], TensorError> {
-        if let Some(&format) = self.quantized.get(name) {
+        if let Some(format) = self.index.quantized(name) {
             return Err(TensorError::Quantized {
-                file: self.label.clone(),
+                file: self.label().to_owned(),
                 name: name.to_owned(),
                 format,
             });
@@ -212,7 +170,7 @@ impl TensorFile {
     /// [`ModelSource`](crate::ModelSource) does.
     pub fn matrix(&self, name: &str) -> Result<MatrixData<'_>, TensorError> {
         let words = |name: &str| self.elements(name, Dtype::U32);
-        Ok(match self.quantized.get(name) {
+        Ok(match self.index.quantized(name) {
             None | Some(WeightFormat::F32) => MatrixData::F32(self.tensor(name)?),
             Some(WeightFormat::F16) => MatrixData::F16(self.elements(name, Dtype::F16)?),
             Some(format) => {
@@ -229,7 +187,7 @@ impl TensorFile {
     /// Checks that the file holds exactly `specs`, each f32 and of its shape.
     pub fn check_layout(&self, specs: &[TensorSpec]) -> Result<(), TensorError> {
         let tensors: Vec<StoredTensor> = specs.iter().map(StoredTensor::f32).collect();
-        self.check_tensors(&tensors)
+        self.index.check_tensors(&tensors)
     }
 
     /// Checks that the file holds exactly the tensors of a model whose matrices have the formats of `plan`; from then on [`matrix`](Self::matrix) knows them.
@@ -238,97 +196,20 @@ impl TensorFile {
         specs: &[TensorSpec],
         plan: &QuantizationPlan,
     ) -> Result<(), TensorError> {
-        let mut tensors = Vec::new();
-        for spec in specs {
-            let (values, scales) = plan.stored(spec).ok_or_else(|| TensorError::Format {
-                file: self.label.clone(),
-                message: format!(
-                    "the tensor `{}` of shape {:?} does not fit in memory",
-                    spec.name, spec.shape
-                ),
-            })?;
-            tensors.push(values);
-            tensors.extend(scales);
-        }
-        self.check_tensors(&tensors)?;
-        self.quantized = specs
-            .iter()
-            .map(|spec| (spec.name.clone(), plan.format_of(spec)))
-            .filter(|(_, format)| *format != WeightFormat::F32)
-            .collect();
-        Ok(())
-    }
-
-    fn check_tensors(&self, tensors: &[StoredTensor]) -> Result<(), TensorError> {
-        let file = || self.label.clone();
-        for tensor in tensors {
-            let entry = self.entry(&tensor.name)?;
-            if entry.dtype != tensor.dtype {
-                return Err(TensorError::Dtype {
-                    file: file(),
-                    name: tensor.name.clone(),
-                    found: format!("{:?}", entry.dtype),
-                    expected: format!("{:?}", tensor.dtype),
-                });
-            }
-            if entry.shape != tensor.shape {
-                return Err(TensorError::Shape {
-                    file: file(),
-                    name: tensor.name.clone(),
-                    found: entry.shape.clone(),
-                    expected: tensor.shape.clone(),
-                });
-            }
-        }
-        if self.entries.len() != tensors.len() {
-            let known: std::collections::BTreeSet<&str> =
-                tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-            if let Some(name) = self.names().find(|name| !known.contains(name)) {
-                return Err(TensorError::Unexpected {
-                    file: file(),
-                    name: name.to_owned(),
-                });
-            }
-        }
-        Ok(())
+        self.index.check_model(specs, plan)
     }
 
     /// Checks that no number is NaN or infinite, by its bits. Any bits of an int8 or int4 value are a number: of those matrices the scales alone are read.
     pub fn check_finite(&self) -> Result<(), TensorError> {
-        for (name, entry) in &self.entries {
-            let bad = |index: Option<usize>, value: &dyn Fn(usize) -> f32| match index {
-                None => Ok(()),
-                Some(index) => Err(TensorError::NotFinite {
-                    file: self.label.clone(),
-                    name: name.clone(),
-                    index,
-                    value: value(index),
-                }),
-            };
-            let half = |bits: &[u16]| {
-                bad(first_not_finite_f16(bits), &|index| {
-                    half::f16::from_bits(bits[index]).to_f32()
-                })
-            };
-            match entry.dtype {
-                Dtype::F32 => {
-                    let values = self.elements::<f32>(name, Dtype::F32)?;
-                    bad(first_not_finite_f32(values), &|index| values[index])?;
-                }
-                Dtype::F16 => half(self.elements(name, Dtype::F16)?)?,
-                _ if self.quantized.get(name) == Some(&WeightFormat::Fp8) => {
-                    bad(first_nan_e4m3(self.raw(name)?), &|_| f32::NAN)?;
-                }
-                _ => {
-                    let matrix = name.strip_suffix(SCALES);
-                    if matrix.is_some_and(|matrix| self.quantized.contains_key(matrix)) {
-                        let words: &[u32] = self.elements(name, Dtype::U32)?;
-                        half(bytemuck::cast_slice(words))?;
-                    }
-                }
-            }
+        for (name, entry) in self.index.entries() {
+            self.index.check_finite(name, self.aligned(name, entry))?;
         }
         Ok(())
+    }
+
+    /// What the header says.
+    pub(crate) fn index(&self) -> &TensorIndex {
+        &self.index
     }
 
     /// The tensors `specs` of this file as a source, in that order.
@@ -338,30 +219,19 @@ impl TensorFile {
 
     /// The elements of a tensor of the number format `dtype`, whose elements are `T`.
     fn elements<T: bytemuck::Pod>(&self, name: &str, dtype: Dtype) -> Result<&[T], TensorError> {
-        let entry = self.entry(name)?;
-        if entry.dtype != dtype {
-            return Err(TensorError::Dtype {
-                file: self.label.clone(),
-                name: name.to_owned(),
-                found: format!("{:?}", entry.dtype),
-                expected: format!("{dtype:?}"),
-            });
-        }
-        let data = match self.realigned.get(name) {
-            Some(copy) => &bytemuck::cast_slice(copy)[..entry.end - entry.start],
-            None => &self.bytes.as_slice()[entry.start..entry.end],
-        };
-        bytemuck::try_cast_slice(data).map_err(|error| TensorError::Format {
-            file: self.label.clone(),
+        let entry = self.index.entry_of(name, dtype)?;
+        bytemuck::try_cast_slice(self.aligned(name, entry)).map_err(|error| TensorError::Format {
+            file: self.label().to_owned(),
             message: error.to_string(),
         })
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry, TensorError> {
-        self.entries.get(name).ok_or_else(|| TensorError::Missing {
-            file: self.label.clone(),
-            name: name.to_owned(),
-        })
+    /// The bytes of a tensor, at an address that suits its elements.
+    fn aligned(&self, name: &str, entry: &Entry) -> &[u8] {
+        match self.realigned.get(name) {
+            Some(copy) => &bytemuck::cast_slice(copy)[..entry.len()],
+            None => &self.bytes.as_slice()[entry.start..entry.end],
+        }
     }
 }
 

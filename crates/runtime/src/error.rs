@@ -24,6 +24,11 @@ pub enum RuntimeError {
         "a GPU's answer must be waited for, which this platform forbids; use the function's async form"
     )]
     WouldBlock,
+    /// The CPU is to compute with a model that is read from elsewhere.
+    #[error(
+        "the model's weights are not in memory; call `Model::hold_weights` before computing on the CPU"
+    )]
+    WeightsNotHeld,
     /// A kernel refused sizes that the engine gave it.
     #[error(transparent)]
     Kernel(#[from] ptbr_kernels::KernelError),

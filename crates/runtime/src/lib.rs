@@ -46,7 +46,7 @@ pub use engine::gpu::{AdapterChoice, GpuError, GpuSettings};
 pub use error::RuntimeError;
 pub use evaluate::{EvalMetrics, evaluate, evaluate_session};
 pub use generate::{
-    GenerateOptions, Generation, StopReason, generate, generate_after, generate_async,
+    Continuation, GenerateOptions, Generation, StopReason, generate, generate_after, generate_async,
 };
 pub use model::Model;
 pub use prefix_cache::{CachedPrefix, PrefixCache};

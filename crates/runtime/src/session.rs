@@ -127,6 +127,11 @@ impl Session {
         self.chunk = tokens.clamp(1, MAX_ROWS);
     }
 
+    /// See [`Session::set_chunk_size`].
+    pub(crate) fn chunk_size(&self) -> usize {
+        self.chunk
+    }
+
     /// Reads `tokens`; the logits after the last one, `[vocab_size]`.
     ///
     /// Fails, having read nothing, with [`RuntimeError::TokenOutOfRange`]; and with [`RuntimeError::NoTokens`] when there is none and none was read before.
@@ -269,6 +274,25 @@ impl Session {
         self.position = state.position();
         self.is_new = false;
         self.has_logits = false;
+        Ok(())
+    }
+
+    /// [`Session::set_state`] for a state that was kept together with the logits after it, which then are there again: an empty prompt can be continued.
+    ///
+    /// Fails as [`Session::set_state`] does, and with [`RuntimeError::StateDamaged`] when these are not as many finite numbers as the vocabulary has tokens.
+    pub fn set_state_with_logits(
+        &mut self,
+        state: &RwkvState,
+        logits: &[f32],
+    ) -> Result<(), RuntimeError> {
+        let vocab_size = self.model.config().vocab_size();
+        if logits.len() != vocab_size || logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(RuntimeError::StateDamaged {
+                what: format!("its logits are not {vocab_size} finite numbers"),
+            });
+        }
+        self.set_state(state)?;
+        self.set_logits(logits);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod process_wiki;
 pub mod quantize;
 #[cfg(feature = "train")]
 pub mod resume;
+pub mod serve;
 #[cfg(feature = "train")]
 pub mod test_gpu;
 pub mod test_model;

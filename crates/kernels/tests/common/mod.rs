@@ -1,9 +1,11 @@
 //! What the WKV tests share: random ragged cases, the definition in f64 and comparison.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod browser;
 pub mod gpu;
 pub mod matrix;
 pub mod naive;
+pub mod native;
 pub mod product;
 
 use ptbr_kernels::{EMPTY_PP, GRAD_ROWS, NO_STATE, STATE_ROWS, Sequence, WkvDims};

@@ -200,7 +200,10 @@ impl Executor {
         logits: &mut Vec<f32>,
     ) -> Result<(), RuntimeError> {
         match self {
-            Self::Cpu(scratch) => model.forward().step(parts, scratch, logits),
+            Self::Cpu(scratch) => {
+                model.check_weights()?;
+                model.forward().step(parts, scratch, logits)
+            }
             #[cfg(feature = "gpu")]
             Self::Gpu(engine, work) => {
                 engine.step(parts, logits).await?;

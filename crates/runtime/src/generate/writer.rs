@@ -6,47 +6,45 @@ use crate::{RuntimeError, Sampler, Session};
 use ptbr_tokenizer::TokenId;
 
 /// Draws from a session's logits. After [`Writer::draw`], [`Writer::keep`] says how many of the tokens stand; after [`Writer::finish`] the session has read these and no other.
-pub(super) struct Writer<'a> {
-    session: &'a mut Session,
+pub(super) struct Writer {
     /// Ids from here on are never drawn.
     known: usize,
     /// The last draw.
     drawn: Vec<TokenId>,
     /// Whether the session has read all of it but the last token.
     is_ahead: bool,
-    /// Kept, but not read yet.
-    unread: Option<TokenId>,
+    /// Kept, but not read yet: the last token, or several where the session had to go back.
+    unread: Vec<TokenId>,
 }
 
-impl<'a> Writer<'a> {
+impl Writer {
     /// For a session that has logits.
-    pub(super) fn new(session: &'a mut Session, known: usize) -> Self {
+    pub(super) fn new(known: usize) -> Self {
         Self {
-            session,
             known,
             drawn: Vec::new(),
             is_ahead: false,
-            unread: None,
+            unread: Vec::new(),
         }
     }
 
-    /// Draws one token or more, at most `most`. `history` ends with the tokens kept so far.
+    /// Draws one token or more, at most `most`. `history` ends with the tokens kept so far. Can be tried again after an error.
     pub(super) async fn draw(
         &mut self,
+        session: &mut Session,
         sampler: &mut Sampler,
         history: &[TokenId],
         most: usize,
     ) -> Result<Vec<TokenId>, RuntimeError> {
         #[cfg(feature = "gpu")]
-        if let Some(token) = self.unread
-            && self.session.is_on_gpu()
+        if let &[token] = self.unread.as_slice()
+            && session.is_on_gpu()
         {
-            let drawn = self
-                .session
+            let drawn = session
                 .write_ahead(token, sampler, history, self.known, most.min(AHEAD))
                 .await?;
             if let Some(drawn) = drawn {
-                self.unread = None;
+                self.unread.clear();
                 self.is_ahead = true;
                 self.drawn.clone_from(&drawn);
                 return Ok(drawn);
@@ -54,9 +52,9 @@ impl<'a> Writer<'a> {
             // Something about the logits is not right: the CPU's sampler says what.
         }
         let _ = most;
-        self.finish().await?;
-        let position = self.session.position();
-        let logits = self.session.logits().ok_or(RuntimeError::NoTokens)?;
+        self.finish(session).await?;
+        let position = session.position();
+        let logits = session.logits().ok_or(RuntimeError::NoTokens)?;
         let token = sampler.sample(&logits[..self.known.min(logits.len())], history, position)?;
         self.drawn = vec![token];
         self.is_ahead = false;
@@ -64,29 +62,36 @@ impl<'a> Writer<'a> {
     }
 
     /// The first `count` tokens of the last draw stand.
-    pub(super) async fn keep(&mut self, count: usize) -> Result<(), RuntimeError> {
+    pub(super) fn keep(&mut self, session: &mut Session, count: usize) {
         let drawn = std::mem::take(&mut self.drawn);
-        let whole = count == drawn.len();
-        if whole {
-            self.unread = drawn.last().copied();
-        }
+        let _ = &session;
         #[cfg(feature = "gpu")]
-        match (self.is_ahead, whole) {
-            (true, true) => self.session.commit_ahead(),
-            // It has read what does not stand.
-            (true, false) => self.session.read_again(&drawn[..count]).await?,
-            (false, _) => {}
+        if self.is_ahead {
+            if count < drawn.len() {
+                // It has read what does not stand.
+                self.unread.extend(session.take_back());
+                self.unread.extend_from_slice(&drawn[..count]);
+                return;
+            }
+            session.commit_ahead();
         }
-        Ok(())
+        if count == drawn.len() {
+            self.unread.extend(drawn.last());
+        }
     }
 
-    /// Reads what was kept and not read.
-    pub(super) async fn finish(&mut self) -> Result<(), RuntimeError> {
-        if let Some(token) = self.unread.take() {
-            self.session.decode_async(token).await?;
-        }
+    /// Reads what was kept and not read. Can be tried again after an error.
+    pub(super) async fn finish(&mut self, session: &mut Session) -> Result<(), RuntimeError> {
+        let before = session.position();
+        let result = match self.unread.as_slice() {
+            [] => Ok(()),
+            unread => session.prefill_async(unread).await.map(|_| ()),
+        };
+        // Of several chunks, the first may have been read.
+        let read = session.position().saturating_sub(before) as usize;
+        self.unread.drain(..read.min(self.unread.len()));
         #[cfg(feature = "gpu")]
-        self.session.drop_ahead();
-        Ok(())
+        session.drop_ahead();
+        result
     }
 }

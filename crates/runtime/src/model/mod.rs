@@ -10,8 +10,8 @@ use crate::engine::cpu::rwkv4::Forward;
 use crate::engine::gpu::{AdapterChoice, GpuEngine, GpuOptions, GpuSettings};
 use crate::{LoadedAdapter, RuntimeError, StateSpec};
 use ptbr_model::{
-    Adapter, AdapterError, ArchConfig, ModelError, ModelSource, SkippedCheckpoint, TensorFile,
-    TensorSource, read_adapter, write_safetensors,
+    Adapter, AdapterError, ArchConfig, ModelError, ModelSource, ModelStream, SkippedCheckpoint,
+    TensorFile, TensorSource, read_adapter, write_safetensors,
 };
 use ptbr_tokenizer::{BpeTokenizer, TokenId, Tokenizer};
 use rwkv4::Rwkv4Weights;
@@ -59,6 +59,20 @@ impl Model {
     /// Loads a model file that has no name, or is open already; `label` names it in messages. Matrices are mapped: nobody may write to it while the model lives.
     pub fn from_file(label: &str, file: &File) -> Result<Arc<Self>, RuntimeError> {
         Self::from_source(ModelSource::from_file(label, file)?, None)
+    }
+
+    /// Loads a model file that is read tensor by tensor, and stays where it is: its matrices are brought to a GPU by [`Model::use_gpu_async`], one at a time, or to memory by
+    /// [`Model::hold_weights`]. Until one of these has been done, whoever computes fails with [`RuntimeError::WeightsNotHeld`].
+    pub fn from_stream(mut stream: ModelStream) -> Result<Arc<Self>, RuntimeError> {
+        let json = stream.take_tokenizer_json();
+        let tokenizer = json.map(|json| BpeTokenizer::from_json(json.as_bytes()));
+        let (config, model_id) = (stream.config().clone(), stream.model_id().to_owned());
+        Self::new(
+            config,
+            &model_id,
+            tokenizer.transpose()?,
+            Weights::from_stream(stream),
+        )
     }
 
     /// Copies a model out of whatever holds its tensors, a trainer for instance. They must be those of `config`, and finite.
@@ -132,6 +146,19 @@ impl Model {
             #[cfg(feature = "gpu")]
             gpu: Mutex::default(),
         }))
+    }
+
+    /// Reads into memory what the CPU engine computes with, where it is not there already: of a model [from a stream](Model::from_stream), all of its matrices. It stays there.
+    pub fn hold_weights(&self) -> Result<(), RuntimeError> {
+        self.weights.hold(self.layers.matrices())
+    }
+
+    /// Whether the CPU engine can compute.
+    pub(crate) fn check_weights(&self) -> Result<(), RuntimeError> {
+        if self.weights.is_held(&self.layers.head) {
+            return Ok(());
+        }
+        Err(RuntimeError::WeightsNotHeld)
     }
 
     /// Architecture and sizes.

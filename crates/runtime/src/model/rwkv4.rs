@@ -87,9 +87,8 @@ pub(crate) struct Rwkv4Weights {
 }
 
 impl Rwkv4Weights {
-    /// Number formats of the matrices, each once.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn formats(&self, weights: &Weights) -> Vec<WeightFormat> {
+    /// All matrices.
+    pub(crate) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
         let layers = self.layers.iter().flat_map(|layer| {
             [
                 &layer.att_key,
@@ -101,10 +100,13 @@ impl Rwkv4Weights {
                 &layer.ffn_value,
             ]
         });
-        let mut formats: Vec<WeightFormat> = layers
-            .chain([&self.embedding, &self.head])
-            .map(|matrix| weights.matrix(matrix).format())
-            .collect();
+        layers.chain([&self.embedding, &self.head])
+    }
+
+    /// Their number formats, each once.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn formats(&self) -> Vec<WeightFormat> {
+        let mut formats: Vec<WeightFormat> = self.matrices().map(|matrix| matrix.format).collect();
         formats.sort_unstable();
         formats.dedup();
         formats

@@ -59,7 +59,7 @@ impl<'a> Writing<'a> {
 /// Each session, settled on this engine, reads its token, draws the next as its sampler does from the same logits, reads that, and so on, all of them together; the `steps` tokens drawn for
 /// each, the last of which is not read. No more sessions than the engine has rows of logits.
 ///
-/// [`Session::commit_ahead`] or a way back ([`Session::read_again`], [`Session::take_back`]) must follow for each. `None`, with all sessions as they were, when there is no room on the GPU; `None`
+/// [`Session::commit_ahead`] or [`Session::take_back`] must follow for each. `None`, with all sessions as they were, when there is no room on the GPU; `None`
 /// in place of one session's tokens, with this one as it was, when its logits are no numbers.
 pub(crate) async fn write_together(
     engine: &Arc<GpuEngine>,
@@ -198,16 +198,6 @@ impl Session {
                 .note(&std::mem::take(&mut ahead.read), self.adapter.as_ref());
             self.is_new = false;
         }
-    }
-
-    /// Only `kept`, the first of the tokens drawn, stand: goes back, and reads the token before them and them.
-    pub(crate) async fn read_again(&mut self, kept: &[TokenId]) -> Result<(), RuntimeError> {
-        let Some(first) = self.take_back() else {
-            return Ok(());
-        };
-        let again = [&[first], kept].concat();
-        self.prefill_async(&again).await?;
-        Ok(())
     }
 
     /// Goes back to before the first of the tokens that it has read ahead, and returns that one; `None` when it has read none.

@@ -59,7 +59,8 @@ pub(super) async fn error_of(device: &Arc<Device>, format: WeightFormat) -> Resu
     let rounds_inputs = Sums::of(device, format) == Sums::Dots;
     let (exact, stored) = model(format, rounds_inputs).map_err(broken)?;
     let (weights, layers) = stored.parts();
-    stored.set_engine(GpuEngine::new(Arc::clone(device), weights, layers).await?);
+    let engine = GpuEngine::new(Arc::clone(device), weights, layers);
+    stored.set_engine(engine.await.map_err(broken)?);
     let found = answers(&stored).await.map_err(broken)?;
     let expected = answers(&exact).await.map_err(broken)?;
     let largest = expected.iter().fold(1e-30f32, |max, x| max.max(x.abs()));

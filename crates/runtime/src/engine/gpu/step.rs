@@ -52,9 +52,9 @@ impl GpuEngine {
         options: GpuOptions,
         weights: &Weights,
         model: &Rwkv4Weights,
-    ) -> Result<Self, GpuError> {
+    ) -> Result<Self, RuntimeError> {
         let device = Arc::new(Device::open(options).await?);
-        check::known_answer(&device, &model.formats(weights)).await?;
+        check::known_answer(&device, &model.formats()).await?;
         Self::new(device, weights, model).await
     }
 
@@ -63,7 +63,7 @@ impl GpuEngine {
         device: Arc<Device>,
         weights: &Weights,
         model: &Rwkv4Weights,
-    ) -> Result<Self, GpuError> {
+    ) -> Result<Self, RuntimeError> {
         let sizes = Sizes {
             vocab: model.vocab_size,
             d_model: model.d_model,
@@ -77,7 +77,8 @@ impl GpuEngine {
                 what: "the state of a session".to_owned(),
                 bytes: sizes.state_len() as u64 * 8,
                 limit: device.max_binding,
-            });
+            }
+            .into());
         }
         let weights = GpuWeights::upload(&device, weights, model).await?;
         let arena = Arena::new(&device, &sizes).await?;

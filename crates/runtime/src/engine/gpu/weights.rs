@@ -1,10 +1,11 @@
-//! A model's numbers in GPU memory: uploaded once, straight from where the file is mapped.
+//! A model's numbers in GPU memory: uploaded once, straight from where the file is mapped; of a file that is read from elsewhere, one matrix at a time.
 
 use super::GpuError;
 use super::device::Device;
+use crate::RuntimeError;
 use crate::model::rwkv4::{Norm, Rwkv4Weights};
 use crate::model::{Matrix, Weights};
-use ptbr_model::{MatrixData, WeightFormat};
+use ptbr_model::WeightFormat;
 use wgpu::util::DeviceExt;
 
 /// Rows of a piece are a multiple of this (but for a matrix's last): tiles, and the scales of two groups in one word, then end with it.
@@ -83,12 +84,12 @@ impl GpuWeights {
         [sum, self.head.size()]
     }
 
-    /// Uploads every tensor. Fails with [`GpuError::OutOfMemory`].
+    /// Uploads every tensor. Fails with [`GpuError::OutOfMemory`], and when a tensor cannot be read.
     pub(super) async fn upload(
         device: &Device,
         weights: &Weights,
         model: &Rwkv4Weights,
-    ) -> Result<Self, GpuError> {
+    ) -> Result<Self, RuntimeError> {
         let mut uploader = Uploader { device, waiting: 0 };
         let norm = |label: &str, norm: &Norm, mixes: &[&[f32]]| {
             let mut data = [norm.weight.as_slice(), &norm.bias].concat();
@@ -150,7 +151,7 @@ struct Uploader<'a> {
 
 /// Rows of one matrix that go into a piece.
 struct Share<'a> {
-    data: MatrixData<'a>,
+    matrix: &'a Matrix,
     first: usize,
     rows: usize,
 }
@@ -161,7 +162,7 @@ impl Uploader<'_> {
         label: &str,
         weights: &Weights,
         matrices: &[&Matrix],
-    ) -> Result<Stack, GpuError> {
+    ) -> Result<Stack, RuntimeError> {
         let cols = matrices[0].cols;
         let limit = usize::try_from(self.device.max_binding).unwrap_or(usize::MAX);
         let mut bounds = [0; 2];
@@ -171,20 +172,20 @@ impl Uploader<'_> {
             if let Some(bound) = index.checked_sub(1) {
                 bounds[bound] = rows;
             }
-            let data = weights.matrix(matrix);
-            let row_bytes = value_bytes(data).len() / matrix.rows.max(1);
+            // What fits in memory fits in its addresses.
+            let row_bytes = matrix.format.value_bytes(cols).unwrap_or(usize::MAX);
             let most = (limit / row_bytes.max(1)) / ROW_STEP * ROW_STEP;
             let mut first = 0;
             while first < matrix.rows {
                 let count = most.max(ROW_STEP).min(matrix.rows - first);
                 let share = Share {
-                    data,
+                    matrix,
                     first,
                     rows: count,
                 };
                 let room = plan.last().is_some_and(|piece| {
                     let taken: usize = piece.iter().map(|share| share.rows).sum();
-                    piece[0].data.format() == data.format() && (taken + count) * row_bytes <= limit
+                    piece[0].matrix.format == matrix.format && (taken + count) * row_bytes <= limit
                 });
                 match plan.last_mut() {
                     Some(piece) if room => piece.push(share),
@@ -198,7 +199,7 @@ impl Uploader<'_> {
         let mut pieces = Vec::with_capacity(plan.len());
         let mut first_row = 0;
         for shares in plan {
-            let piece = self.piece(label, cols, first_row, &shares).await?;
+            let piece = self.piece(label, weights, first_row, &shares).await?;
             first_row += piece.rows;
             pieces.push(piece);
         }
@@ -213,11 +214,11 @@ impl Uploader<'_> {
     async fn piece(
         &mut self,
         label: &str,
-        cols: usize,
+        weights: &Weights,
         first_row: usize,
         shares: &[Share<'_>],
-    ) -> Result<Piece, GpuError> {
-        let format = shares[0].data.format();
+    ) -> Result<Piece, RuntimeError> {
+        let Matrix { format, cols, .. } = *shares[0].matrix;
         let rows: usize = shares.iter().map(|share| share.rows).sum();
         let elements = rows * cols;
         let too_large = || GpuError::TooLarge {
@@ -227,7 +228,7 @@ impl Uploader<'_> {
         };
         let bytes = format.value_bytes(elements).ok_or_else(too_large)?;
         if bytes as u64 > self.device.max_binding {
-            return Err(too_large());
+            return Err(too_large().into());
         }
         let words = format.scale_words(elements);
         let create = |kind: &str, size: u64| {
@@ -247,16 +248,17 @@ impl Uploader<'_> {
             .await?;
         let (mut value_at, mut scale_at) = (0, 0);
         for share in shares {
-            let part = |bytes: &[u8], rows: usize| -> (usize, usize) {
-                let row = bytes.len() / rows;
-                (share.first * row, (share.first + share.rows) * row)
-            };
-            let all_rows = share.data.len() / cols;
-            let source = value_bytes(share.data);
-            let (from, to) = part(source, all_rows);
-            self.write(&values, value_at, &source[from..to]);
-            value_at += to - from;
-            if let (Some(scales), Some(source)) = (&scales, scale_bytes(share.data)) {
+            let all_rows = share.matrix.rows;
+            let source = weights.load_values(share.matrix)?;
+            let row = source.bytes().len() / all_rows;
+            let part = &source.bytes()[share.first * row..(share.first + share.rows) * row];
+            self.write(&values, value_at, part);
+            value_at += part.len();
+            // Before the scales are read: what is not mapped takes memory.
+            drop(source);
+            if let Some(scales) = &scales {
+                let source = weights.load_scales(share.matrix)?;
+                let source = source.bytes();
                 // By words, because a row may end within one; pieces do not.
                 let groups = cols / ptbr_model::GROUP;
                 let per_word = if format == WeightFormat::Int4 { 1 } else { 2 };
@@ -300,23 +302,4 @@ fn vector(device: &Device, label: &str, data: &[f32]) -> wgpu::Buffer {
             contents: bytemuck::cast_slice(data),
             usage: wgpu::BufferUsages::STORAGE,
         })
-}
-
-fn value_bytes(data: MatrixData<'_>) -> &[u8] {
-    match data {
-        MatrixData::F32(values) => bytemuck::cast_slice(values),
-        MatrixData::F16(values) => bytemuck::cast_slice(values),
-        MatrixData::Int8 { values, .. }
-        | MatrixData::Fp8 { values, .. }
-        | MatrixData::Int4 { values, .. } => bytemuck::cast_slice(values),
-    }
-}
-
-fn scale_bytes(data: MatrixData<'_>) -> Option<&[u8]> {
-    match data {
-        MatrixData::F32(_) | MatrixData::F16(_) => None,
-        MatrixData::Int8 { scales, .. }
-        | MatrixData::Fp8 { scales, .. }
-        | MatrixData::Int4 { scales, .. } => Some(bytemuck::cast_slice(scales)),
-    }
 }

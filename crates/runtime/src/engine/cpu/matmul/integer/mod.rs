@@ -24,6 +24,10 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_row;
 mod block;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "other machines decode as they read many tokens")
+)]
 mod decode;
 mod kernel;
 mod lanes;
