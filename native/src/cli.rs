@@ -5,13 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-<<<<<<< HEAD
-    adapters, benchmark, clean_corpus, evaluate, generate, info, logits, process_wiki, quantize,
-    serve, test_model, tokenize, train_tokenizer,
-=======
     adapters, benchmark, clean_corpus, domains, evaluate, generate, info, logits, process_wiki,
-    quantize, test_model, tokenize, train_tokenizer,
->>>>>>> h-webcore
+    quantize, serve, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, finetune, resume, test_gpu, train};
