@@ -68,7 +68,7 @@ impl TensorFile {
         let Bytes::Mapped(file) = &self.bytes else {
             return Ok(self);
         };
-        let copy = copy(file).map_err(|error| TensorError::io(Path::new(&self.label), error))?;
+        let copy = copy(file).map_err(|error| TensorError::io(Path::new(self.label()), error))?;
         Ok(Self {
             bytes: Bytes::Mapped(copy),
             ..self
