@@ -9,8 +9,8 @@ mod range;
 mod request;
 mod response;
 
-use std::io::{self, BufWriter, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, BufWriter, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -123,9 +123,18 @@ fn converse(site: &Site, connection: &TcpStream) -> io::Result<()> {
         response.write(&mut output, keep, head_only)?;
         output.flush()?;
         if !keep {
-            return Ok(());
+            return take_leave(connection);
         }
     }
+}
+
+/// Reads, for a moment, what the other side still sends: to close on unread bytes would reset the connection, and the answer would be lost with it.
+fn take_leave(mut connection: &TcpStream) -> io::Result<()> {
+    connection.shutdown(Shutdown::Write)?;
+    connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let unread = &mut Read::take(&mut connection, 256 * 1024);
+    io::copy(unread, &mut io::sink())?;
+    Ok(())
 }
 
 fn refusal(problem: Problem) -> Response {
