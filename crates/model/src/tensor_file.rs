@@ -274,6 +274,17 @@ fn map(mut file: &File) -> io::Result<Bytes> {
     Ok(Bytes::Owned(bytes))
 }
 
+/// An anonymous map with these bytes.
+#[cfg(not(target_arch = "wasm32"))]
+fn copy(bytes: &[u8]) -> io::Result<memmap2::Mmap> {
+    let mut copy = memmap2::MmapMut::map_anon(bytes.len())?;
+    // Before the first byte is written, or the pages are small already. A system without large pages refuses, which costs speed and nothing else.
+    #[cfg(target_os = "linux")]
+    let _ = copy.advise(memmap2::Advice::HugePage);
+    copy.copy_from_slice(bytes);
+    copy.make_read_only()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,15 +393,4 @@ mod tests {
                 .contains("not a file")
         );
     }
-}
-
-/// An anonymous map with these bytes.
-#[cfg(not(target_arch = "wasm32"))]
-fn copy(bytes: &[u8]) -> io::Result<memmap2::Mmap> {
-    let mut copy = memmap2::MmapMut::map_anon(bytes.len())?;
-    // Before the first byte is written, or the pages are small already. A system without large pages refuses, which costs speed and nothing else.
-    #[cfg(target_os = "linux")]
-    let _ = copy.advise(memmap2::Advice::HugePage);
-    copy.copy_from_slice(bytes);
-    copy.make_read_only()
 }
