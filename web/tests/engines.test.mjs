@@ -23,8 +23,7 @@ for (const engine of ["webgpu", "cpu"]) {
       page = await visitor.tab();
     });
     after(async () => {
-      await visitor?.leave();
-      await stage?.close();
+      await Stage.end(stage, visitor);
     });
 
     it(`${engine} is what "auto" chooses, and says why when it is not WebGPU`, async () => {

@@ -17,6 +17,15 @@ export class Stage {
     return stage;
   }
 
+  /** The visitor leaves and the stage closes, whatever the page complained of: an open browser would keep the tests from ending. */
+  static async end(stage, visitor) {
+    try {
+      await visitor?.leave();
+    } finally {
+      await stage?.close();
+    }
+  }
+
   async close() {
     await this.browser.close();
     await this.server.stop();

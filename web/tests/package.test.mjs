@@ -43,8 +43,7 @@ for (const engine of ["webgpu", "cpu"]) {
       page = await visitor.tab();
     });
     after(async () => {
-      await visitor?.leave();
-      await stage?.close();
+      await Stage.end(stage, visitor);
     });
     const input = { engine, prompt: reference.prompt_tokens };
 
@@ -187,8 +186,7 @@ describe("a lost device", () => {
     await visitor.context.addInitScript(tools);
   });
   after(async () => {
-    await visitor?.leave();
-    await stage?.close();
+    await Stage.end(stage, visitor);
   });
 
   it("is opened again in the middle of a generation, and the text is the same", async () => {

@@ -228,7 +228,6 @@ describe("page without WebGPU", () => {
     assert.match(await page.textContent("#notices"), /WebGPU/);
     const text = await write(page, PROMPT, { tokens: 20 });
     assert.ok(text.length > PROMPT.length);
-    await visitor.leave();
-    await stage.close();
+    await Stage.end(stage, visitor);
   });
 });
