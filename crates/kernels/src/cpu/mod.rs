@@ -36,6 +36,7 @@ pub use matvec::matvec;
 pub use project::{Outcome, ProjectParams};
 pub use rows::{NO_ADAPTER, Row};
 pub use sample::{NO_TOKEN, SampleParams, SampleSettings, sample};
+pub use simd::{limit_vectors, vector_limit};
 pub use token_weight::token_weight;
 pub use wkv_backward::{wkv_backward, wkv_backward_plain};
 pub use wkv_forward::{wkv_forward, wkv_forward_plain};

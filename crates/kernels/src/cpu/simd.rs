@@ -56,6 +56,22 @@ macro_rules! dispatch {
 
 pub(crate) use {dispatch, multiversion};
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// See [`limit_vectors`].
+static LIMIT: AtomicU32 = AtomicU32::new(u32::MAX);
+
+/// Holds what is computed from now on, in the whole program, to vectors of at most `bits` bits: how a narrower machine would fare. Only
+/// vectors that are chosen at run time can be held, on x86-64 those above 128 bits.
+pub fn limit_vectors(bits: u32) {
+    LIMIT.store(bits, Ordering::Relaxed);
+}
+
+/// The most bits that a vector may have: what [`limit_vectors`] was told last, at first `u32::MAX`.
+pub fn vector_limit() -> u32 {
+    LIMIT.load(Ordering::Relaxed)
+}
+
 /// Instruction sets that make a difference here.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +81,7 @@ pub(crate) enum Level {
     Baseline,
 }
 
-/// The best level of this machine (the standard library caches the detection).
+/// The best level of this machine within [`vector_limit`] (the standard library caches the detection).
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn level() -> Level {
     #[cfg(test)]
@@ -78,9 +94,10 @@ pub(crate) fn level() -> Level {
         && std::arch::is_x86_feature_detected!("avx512bw")
         && std::arch::is_x86_feature_detected!("avx512dq")
         && std::arch::is_x86_feature_detected!("avx512vl");
+    let limit = vector_limit();
     match (avx2, avx512) {
-        (true, true) => Level::Avx512,
-        (true, false) => Level::Avx2,
+        (true, true) if limit >= 512 => Level::Avx512,
+        (true, _) if limit >= 256 => Level::Avx2,
         _ => Level::Baseline,
     }
 }

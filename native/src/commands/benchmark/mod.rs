@@ -55,6 +55,9 @@ pub struct Args {
     /// Threads; all of the machine's unless given
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// Hold the CPU to vectors of at most so many bits: how a narrower machine would fare (x86-64)
+    #[arg(long, value_name = "N", value_parser = ["128", "256", "512"])]
+    pub vector_bits: Option<String>,
     #[command(flatten)]
     engine: EngineOptions,
     #[command(flatten)]
@@ -108,6 +111,9 @@ struct Run {
 /// When the model cannot be read, a format cannot be made from it, or the temporary folder cannot be written.
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
+    if let Some(bits) = &args.vector_bits {
+        ptbr_kernels::cpu::limit_vectors(bits.parse().context("--vector-bits")?);
+    }
     let candidate = match (&args.model, &args.model_size) {
         (Some(path), _) => Candidate::open(path, &ui)?,
         (None, size) => Candidate::random(size.as_deref().unwrap_or_default())?,

@@ -11,6 +11,9 @@ pub struct Isa(pub(super) Kind);
 pub(super) enum Kind {
     /// Plain Rust, which the compiler turns into whatever the target always has (SSE2, NEON, SIMD128).
     Portable,
+    /// 128-bit integer products; floats as compiled from plain Rust.
+    #[cfg(target_arch = "x86_64")]
+    Sse41,
     /// 256-bit fused multiply-add, half-precision conversion and 16-bit products.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -40,15 +43,35 @@ impl Isa {
         Self(Kind::Portable)
     }
 
-    /// The widest set of this machine.
+    /// The widest set of this machine, within [`ptbr_kernels::cpu::vector_limit`].
     pub fn detect() -> Self {
-        Self::all().pop().unwrap_or_else(Self::portable)
+        let limit = ptbr_kernels::cpu::vector_limit();
+        let within = |isa: &Self| isa.vector_bits() <= limit;
+        Self::all()
+            .into_iter()
+            .rfind(within)
+            .unwrap_or_else(Self::portable)
+    }
+
+    /// Bits of its vectors.
+    fn vector_bits(self) -> u32 {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 | Kind::AvxVnni => 256,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 | Kind::Avx512Vnni => 512,
+            _ => 128,
+        }
     }
 
     /// Every set of this machine, narrowest first.
     pub fn all() -> Vec<Self> {
         #[allow(unused_mut, reason = "not every target has more than one")]
         let mut sets = vec![Self::portable()];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("sse4.1") {
+            sets.push(Self(Kind::Sse41));
+        }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
@@ -77,10 +100,12 @@ impl Isa {
         sets
     }
 
-    /// Its name, for reports: `portable`, `avx2`, `avx-vnni`, `avx512`, `avx512-vnni`, `neon`, `neon-dotprod` or `simd128`.
+    /// Its name, for reports: `portable`, `sse4.1`, `avx2`, `avx-vnni`, `avx512`, `avx512-vnni`, `neon`, `neon-dotprod` or `simd128`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Sse41 => "sse4.1",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]

@@ -36,6 +36,8 @@ mod neon;
 mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
+#[cfg(target_arch = "x86_64")]
+mod sse41;
 
 use super::isa::{Isa, Kind};
 pub(super) use activations::Activations;
@@ -118,8 +120,11 @@ pub(super) fn panel(
     let panel = Panel::new(weights, first, activations, tokens, output);
     match isa.0 {
         Kind::Portable => portable::panel(panel),
-        // SAFETY: an `Isa` exists only where its instructions do; so for those that follow.
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` exists only where its instructions do; so for those that follow.
+        Kind::Sse41 => unsafe { sse41::panel(panel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Kind::Avx2 | Kind::Avx512 => unsafe { avx2::panel(panel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -142,6 +147,8 @@ pub(super) fn panel(
 fn tile_tokens(isa: Isa) -> usize {
     match isa.0 {
         Kind::Portable => portable::Portable::TOKENS,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Sse41 => sse41::Sse41::TOKENS,
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 | Kind::Avx512 => avx2::Avx2::TOKENS,
         #[cfg(target_arch = "x86_64")]
