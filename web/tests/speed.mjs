@@ -8,10 +8,13 @@ import { launch } from "./chromium.mjs";
 import { Server } from "./server.mjs";
 
 const [folder, ...models] = process.argv.slice(2);
+const ENGINES = (process.env.PTBR_ENGINES ?? "webgpu,cpu").split(",");
 const ROUNDS = 3;
+/** Tokens of a text: a second's work or a few. */
+const TOKENS = { webgpu: 50, cpu: 500 };
 
 /** In the page: loads the model, writes `ROUNDS` texts and says how long all took. */
-async function measure({ url, engine, rounds }) {
+async function measure({ url, engine, rounds, maxTokens }) {
   const { Model } = await import("/package/index.js");
   const start = performance.now();
   const model = await Model.load(url, { engine });
@@ -20,7 +23,7 @@ async function measure({ url, engine, rounds }) {
   const rows = [];
   for (let round = 0; round < rounds; round++) {
     const session = model.session({ seed: round });
-    for await (const _ of session.generate(prompt, { maxTokens: 200, temperature: 0.8, topK: 40 }));
+    for await (const _ of session.generate(prompt, { maxTokens, temperature: 0.8, topK: 40 }));
     rows.push(session.last);
     session.dispose();
   }
@@ -42,14 +45,14 @@ async function measure({ url, engine, rounds }) {
 console.log("| model | engine | first load, s | second load, s | first token, ms | the same, later texts | tokens/s | wasm memory, MB | file, MB |");
 console.log("|---|---|---|---|---|---|---|---|---|");
 for (const model of models) {
-  for (const engine of ["webgpu", "cpu"]) {
+  for (const engine of ENGINES) {
     const server = await Server.start(process.env.PTBR_SITE, resolve(folder));
     const browser = await launch({ webgpu: engine === "webgpu" });
     const context = await browser.newContext();
     const visit = async () => {
       const page = await context.newPage();
       await page.goto(`${server.url}/blank.html`);
-      const found = await page.evaluate(measure, { url: `/fixtures/${basename(model)}`, engine, rounds: ROUNDS });
+      const found = await page.evaluate(measure, { url: `/fixtures/${basename(model)}`, engine, rounds: ROUNDS, maxTokens: TOKENS[engine] });
       await page.close();
       return found;
     };
