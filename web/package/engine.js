@@ -2,6 +2,7 @@
 // In the worker: the model, what it computes on, and what happens when that is lost.
 
 import { PtbrError, asPtbrError } from "./errors.js";
+import "./subgroups.js";
 
 /** @typedef {import("./wasm/ptbr_web.js").WasmModel} WasmModel */
 /** @typedef {import("./index.js").Engine} EngineName */
@@ -111,10 +112,10 @@ export class Engine {
   }
 
   async #useGpu() {
-    const name = await adapterName();
-    await this.model.useGpu();
+    const adapter = await findAdapter();
+    await this.model.useGpu(adapter.features.has("subgroups"));
     this.name = "webgpu";
-    this.device = this.model.gpuName || name;
+    this.device = this.model.gpuName || nameOf(adapter);
     this.reason = null;
     this.generation += 1;
   }
@@ -127,15 +128,20 @@ export class Engine {
   }
 }
 
-/**
- * The adapter's name in words; rejects where there is none.
- * @returns {Promise<string>}
- */
-async function adapterName() {
+/** @returns {Promise<GPUAdapter>} */
+async function findAdapter() {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) {
     throw new PtbrError("no-webgpu", navigator.gpu ? "WebGPU offers no adapter here" : "this browser has no WebGPU here");
   }
+  return adapter;
+}
+
+/**
+ * In words.
+ * @param {GPUAdapter} adapter
+ */
+function nameOf(adapter) {
   const { description, device, vendor, architecture } = adapter.info;
   return description || device || [vendor, architecture].filter(Boolean).join(" ") || "WebGPU";
 }

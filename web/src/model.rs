@@ -5,7 +5,7 @@ use crate::reader::JsReader;
 use crate::session::WebSession;
 use js_sys::Function;
 use ptbr_model::{Adapter, AdapterMatch, ModelStream};
-use ptbr_runtime::{AdapterChoice, LoadedAdapter, Model, RuntimeError, Session};
+use ptbr_runtime::{AdapterChoice, GpuSettings, LoadedAdapter, Model, RuntimeError, Session};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use serde_json::json;
 use std::sync::Arc;
@@ -42,11 +42,13 @@ impl WebModel {
         self.facts.clone()
     }
 
-    /// Opens the GPU anew, has it answer the known question and uploads the model, one tensor at a time. Sessions made from now on, and those that recover, compute there.
+    /// Opens the GPU anew, has it answer the known question and uploads the model, one tensor at a time. `subgroups`: the device will have that feature. Sessions made from now on, and those that recover, compute there.
     #[wasm_bindgen(js_name = useGpu)]
-    pub async fn use_gpu(&self) -> Result<(), JsValue> {
+    pub async fn use_gpu(&self, subgroups: bool) -> Result<(), JsValue> {
+        let mut settings = GpuSettings::new(AdapterChoice::Any);
+        settings.browser_subgroups = subgroups;
         self.model
-            .use_gpu_async(AdapterChoice::Any)
+            .use_gpu_with_async(settings)
             .await
             .map_err(from_runtime)
     }

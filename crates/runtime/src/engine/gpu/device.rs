@@ -29,6 +29,9 @@ pub struct GpuSettings {
     /// depend by up to 1e-3 on chunks and company, where products of floats depend by 1e-5. Off unless asked for: whether it is faster depends on the GPU (`gpu_speed`, an example of this crate,
     /// measures both).
     pub integer_dots: bool,
+    /// In a browser: the device will have the feature `subgroups`. wgpu 30 has no name for it there and asks for nothing, so whoever sets this sees to it that the browser is asked
+    /// (`web/package/subgroups.js`). Elsewhere the adapter's own word counts, and this means nothing.
+    pub browser_subgroups: bool,
 }
 
 impl GpuSettings {
@@ -37,6 +40,7 @@ impl GpuSettings {
         Self {
             adapter,
             integer_dots: false,
+            browser_subgroups: false,
         }
     }
 }
@@ -92,11 +96,13 @@ impl Device {
             && instance
                 .wgsl_language_features()
                 .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct);
-        let subgroups = options.subgroups && adapter.features().contains(wgpu::Features::SUBGROUP);
+        let known = adapter.features() & wgpu::Features::SUBGROUP;
+        let in_browser = cfg!(target_arch = "wasm32") && options.settings.browser_subgroups;
+        let subgroups = options.subgroups && (!known.is_empty() || in_browser);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ptbr-slm"),
             required_features: if subgroups {
-                wgpu::Features::SUBGROUP
+                known
             } else {
                 wgpu::Features::empty()
             },

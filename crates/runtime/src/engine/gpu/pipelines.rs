@@ -5,6 +5,9 @@ use ptbr_kernels::{Access, Kernel};
 use ptbr_model::WeightFormat;
 use std::collections::HashMap;
 
+/// End of the names of permutations that sum within subgroups.
+const SUBGROUPS: &str = "_subgroups";
+
 /// A kernel ready to be dispatched.
 #[derive(Clone)]
 pub(super) struct Pipeline {
@@ -43,6 +46,12 @@ impl Pipelines {
         let source = match self.edit {
             Some(edit) => edit(kernel.source),
             None => kernel.source.to_owned(),
+        };
+        // Browsers want it said, naga refuses the line.
+        let source = if cfg!(target_arch = "wasm32") && kernel.permutation.ends_with(SUBGROUPS) {
+            format!("enable subgroups;\n{source}")
+        } else {
+            source
         };
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&label),
@@ -149,7 +158,7 @@ impl Shape {
     pub(super) fn kernel(self, format: WeightFormat, sums: Sums) -> &'static Kernel {
         let suffix = match sums {
             Sums::Teams => "",
-            Sums::Subgroups(_) => "_subgroups",
+            Sums::Subgroups(_) => SUBGROUPS,
             Sums::Dots => "_dots",
         };
         let inputs = match (self, sums) {
