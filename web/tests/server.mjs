@@ -21,8 +21,8 @@ const POLICY =
   "img-src 'self' data:; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /**
- * What happens to requests for one path: the connection breaks after so many bytes of the file, or the byte there has changed.
- * @typedef {{ breakAt?: number, changeAt?: number }} Accident
+ * What happens to requests for one path: every connection breaks at this byte of the file, or only the first one; or the byte there has changed.
+ * @typedef {{ breakAt?: number, once?: boolean, changeAt?: number }} Accident
  */
 
 export class Server {
@@ -87,6 +87,7 @@ export class Server {
     if (range) response.setHeader("Content-Range", `bytes ${first}-${end - 1}/${size}`);
     response.writeHead(range ? 206 : 200, { "Content-Length": end - first });
     const accident = this.accidents.get(name) ?? {};
+    if (accident.once) this.accidents.delete(name);
     await send(response, file, first, end, accident);
   }
 }
@@ -99,16 +100,16 @@ async function send(response, file, first, end, { breakAt, changeAt }) {
   const handle = await open(file);
   const piece = Buffer.alloc(64 * 1024);
   for (let at = first; at < end; ) {
-    const { bytesRead } = await handle.read(piece, 0, Math.min(piece.length, end - at, (breakAt > at ? breakAt : end) - at), at);
-    if (changeAt >= at && changeAt < at + bytesRead) piece[changeAt - at] ^= 0x55;
-    if (!response.write(Buffer.from(piece.subarray(0, bytesRead)))) await once(response, "drain");
-    at += bytesRead;
-    if (at === breakAt) {
+    if (at >= breakAt) {
       // What was written has to leave first.
       await new Promise((resolve) => setTimeout(resolve, 300));
       response.destroy();
       break;
     }
+    const { bytesRead } = await handle.read(piece, 0, Math.min(piece.length, end - at, (breakAt > at ? breakAt : end) - at), at);
+    if (changeAt >= at && changeAt < at + bytesRead) piece[changeAt - at] ^= 0x55;
+    if (!response.write(Buffer.from(piece.subarray(0, bytesRead)))) await once(response, "drain");
+    at += bytesRead;
   }
   await handle.close();
   response.end();

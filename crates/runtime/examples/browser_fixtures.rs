@@ -98,7 +98,7 @@ fn save_model(
 }
 
 fn save_adapter(folder: &Path, config: &RwkvConfig, seed: u64, model_id: &str) -> Result<()> {
-    let mut adapter = random_adapter(config, 4, &[], seed);
+    let mut adapter = random_adapter(config, 4, &[".att.", ".ffn."], seed);
     adapter.model_id = Some(model_id.to_owned());
     adapter.config.base_model = Some(model_id.to_owned());
     Ok(write_adapter(folder, &adapter)?)
