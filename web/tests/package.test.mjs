@@ -53,7 +53,8 @@ for (const engine of ["webgpu", "cpu"]) {
         const model = await open("large", { engine });
         const only = await write(model.session({ adapter: "um" }), prompt, 60);
         const session = model.session({ adapter: "um" });
-        const mixed = await write(session, prompt, 60, (piece) => piece === 20 && session.setAdapter("dois"));
+        // A piece has the text of one token or, on WebGPU, of a few.
+        const mixed = await write(session, prompt, 60, (piece) => piece === 5 && session.setAdapter("dois"));
         // Where it changed hands is a matter of time; from there on it must be what the second adapter writes behind the first.
         let from = mixed.findIndex((token, i) => token !== only[i]);
         let replayed = null;
@@ -68,8 +69,8 @@ for (const engine of ["webgpu", "cpu"]) {
         return { from, replayed, adapter: session.adapter };
       }, input);
       assert.equal(found.adapter, "dois");
-      assert.ok(found.from >= 20, `differs from token ${found.from}`);
-      assert.ok(found.replayed >= 19, `no place at which the second adapter gives the same text: ${found.replayed}`);
+      assert.ok(found.from >= 5, `differs from token ${found.from}`);
+      assert.ok(found.replayed >= 4, `no place at which the second adapter gives the same text: ${found.replayed}`);
     });
 
     it(`${engine}: stop ends a generation, a signal aborts it, and the session goes on`, async () => {
