@@ -1,7 +1,7 @@
 // How fast a model loads and writes in the browser, a table on the terminal:
 // `PTBR_SITE=../../target/web node speed.mjs FOLDER MODEL.safetensors…` (files of FOLDER). By hand: times are no tests.
 //
-// Every engine gets a fresh profile: the first load downloads from 127.0.0.1, the second one is another tab that finds the file in the cache.
+// The most probable token is always taken, as in `ptbr-slm benchmark`. Every engine gets a fresh profile: the first load downloads from 127.0.0.1, the second one is another tab that finds the file in the cache.
 
 import { basename, resolve } from "node:path";
 import { launch } from "./chromium.mjs";
@@ -23,7 +23,7 @@ async function measure({ url, engine, rounds, maxTokens }) {
   const rows = [];
   for (let round = 0; round < rounds; round++) {
     const session = model.session({ seed: round });
-    for await (const _ of session.generate(prompt, { maxTokens, temperature: 0.8, topK: 40 }));
+    for await (const _ of session.generate(prompt, { maxTokens, temperature: 0 }));
     rows.push(session.last);
     session.dispose();
   }
