@@ -142,6 +142,25 @@ describe("page", () => {
     }
   });
 
+  it("goes on writing after the GPU process has crashed", async () => {
+    await openModel(page, "large");
+    await page.fill("#length", "5000");
+    await page.fill("#prompt", PROMPT);
+    await page.click("#write");
+    const grows = async () => {
+      const before = (await page.textContent("#paper")).length;
+      await page.waitForFunction((length) => document.querySelector("#paper").textContent.length > length + 10, before, { timeout: 60_000 });
+    };
+    await grows();
+    const inspector = await stage.browser.newBrowserCDPSession();
+    await inspector.send("Browser.crashGpuProcess");
+    await page.waitForSelector(".notice[data-subject=engine]", { timeout: 60_000 });
+    await grows();
+    await page.click("#stop");
+    await written(page);
+    assert.ok((await page.textContent("#paper")).startsWith(PROMPT));
+  });
+
   it("says that a file is damaged, and opens it when it is whole again", async () => {
     stage.server.accidents.set("/fixtures/small-int4.safetensors", { changeAt: 20 });
     await page.selectOption("#model", "small-int4");
