@@ -51,6 +51,8 @@ let source = null;
 /** @type {import("./kept.js").Kept | null} */
 let restored = null;
 let lastKept = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let keeping;
 let pieces = 0;
 let firstPiece = 0;
 /** @type {() => void} */
@@ -60,7 +62,7 @@ byId("writing-form", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   begin();
 });
-prompt.addEventListener("change", () => void keep());
+prompt.addEventListener("input", keepSoon);
 prompt.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) begin();
 });
@@ -85,7 +87,7 @@ byId("engine", HTMLSelectElement).addEventListener("change", () => {
 });
 
 startFileIntake(takeFiles);
-startSettings(() => void keep());
+startSettings(keepSoon);
 drawn(drawChoices);
 drawn(() => drawResult());
 startOffline(notices);
@@ -313,6 +315,12 @@ function record() {
     read,
     settings: keptSettings(),
   };
+}
+
+/** For changes that come one after the other, such as letters: once they pause, and before the field is left. */
+function keepSoon() {
+  clearTimeout(keeping);
+  keeping = setTimeout(() => void keep(), 300);
 }
 
 async function keep() {

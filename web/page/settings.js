@@ -9,8 +9,10 @@ const form = byId("settings", HTMLFormElement);
 /** Starts the form. @param {() => void} changed called after every change by the person */
 export function startSettings(changed) {
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", drawValues);
-  form.addEventListener("change", changed);
+  form.addEventListener("input", () => {
+    drawValues();
+    changed();
+  });
   byId("new-seed", HTMLButtonElement).addEventListener("click", () => {
     drawSeed();
     changed();

@@ -115,12 +115,17 @@ describe("page", () => {
     const undisturbed = await page.textContent("#paper");
 
     const first = await write(page, PROMPT, { tokens: 20 });
+    await page.focus("#temperature");
+    await page.keyboard.press("ArrowRight");
+    const warmer = await page.inputValue("#temperature");
     assert.ok(undisturbed.startsWith(first) && undisturbed.length > first.length);
     await page.waitForTimeout(500); // what is kept is written beside the page
     await page.reload();
     await page.waitForSelector("#go-on:enabled", { timeout: 60_000 });
     assert.equal(await page.textContent("#paper"), first);
     assert.equal(await page.inputValue("#prompt"), PROMPT);
+    assert.equal(await page.inputValue("#temperature"), warmer);
+    await page.fill("#temperature", "0");
     await page.click("#go-on");
     await page.waitForSelector("#paper[aria-busy=true]");
     await written(page);
