@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    adapters, benchmark, clean_corpus, domains, evaluate, generate, info, logits, process_wiki,
-    quantize, serve, test_model, tokenize, train_tokenizer,
+    adapters, benchmark, clean_corpus, domains, evaluate, export, generate, import, info, logits,
+    process_wiki, quantize, serve, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, finetune, resume, test_gpu, train};
@@ -59,6 +59,8 @@ pub enum Command {
     TestModel(test_model::Args),
     Adapters(adapters::Args),
     Logits(logits::Args),
+    Import(import::Args),
+    Export(export::Args),
     Benchmark(benchmark::Args),
     Serve(serve::Args),
     Info(info::Args),
@@ -92,6 +94,8 @@ impl Command {
             Self::TestModel(args) => test_model::run(&args),
             Self::Adapters(args) => adapters::run(&args),
             Self::Logits(args) => logits::run(&args),
+            Self::Import(args) => import::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Benchmark(args) => benchmark::run(&args),
             Self::Serve(args) => serve::run(&args),
             Self::Info(args) => info::run(&args),

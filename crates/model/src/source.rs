@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::arch::ArchConfig;
 use crate::checkpoint::{
-    Checkpoint, MANIFEST_FILE, SkippedCheckpoint, Verify, find_checkpoint, open_checkpoint_with,
+    Checkpoint, MANIFEST_FILE, SkippedCheckpoint, TrainState, Verify, find_checkpoint,
+    open_checkpoint_with,
 };
 use crate::error::{ModelError, TensorError};
 use crate::format::{MatrixData, WeightFormat};
@@ -23,6 +24,7 @@ pub struct ModelSource {
     tokenizer_json: Option<String>,
     model_id: String,
     tensors: TensorFile,
+    training: Option<TrainState>,
     skipped: Vec<SkippedCheckpoint>,
 }
 
@@ -92,6 +94,7 @@ impl ModelSource {
             tokenizer_json: info.tokenizer,
             model_id: info.model_id,
             tensors,
+            training: None,
             skipped: Vec::new(),
         })
     }
@@ -104,6 +107,7 @@ impl ModelSource {
             tokenizer_json: checkpoint.tokenizer_json,
             model_id: checkpoint.model_id,
             tensors: checkpoint.model,
+            training: Some(checkpoint.state),
             skipped,
         }
     }
@@ -146,6 +150,11 @@ impl ModelSource {
     /// All tensors.
     pub fn tensors(&self) -> &TensorFile {
         &self.tensors
+    }
+
+    /// Where the run stood that trained it: of checkpoints only.
+    pub fn training(&self) -> Option<&TrainState> {
+        self.training.as_ref()
     }
 
     /// Damaged checkpoints that were passed over, for the caller to report.

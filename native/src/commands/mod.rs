@@ -7,9 +7,11 @@ pub mod clean_corpus;
 pub mod demo;
 pub mod domains;
 pub mod evaluate;
+pub mod export;
 #[cfg(feature = "train")]
 pub mod finetune;
 pub mod generate;
+pub mod import;
 pub mod info;
 pub mod logits;
 pub mod process_wiki;
