@@ -28,6 +28,8 @@ const COMMANDS: &[&str] = &[
     "test-model",
     "adapters",
     "logits",
+    "import",
+    "export",
     "benchmark",
     "serve",
     "info",

@@ -13,10 +13,12 @@ mod finetune;
 #[cfg(feature = "train")]
 mod gpu;
 mod help;
+mod interop;
 #[cfg(feature = "train")]
 mod kill;
 #[cfg(all(feature = "train", target_os = "linux"))]
 mod memory;
+mod onnx;
 mod pipeline;
 mod program;
 mod quantize;
