@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    adapters, benchmark, clean_corpus, domains, evaluate, export, generate, import, info, logits,
-    process_wiki, quantize, serve, test_model, tokenize, train_tokenizer,
+    adapters, benchmark, chat, clean_corpus, domains, evaluate, export, generate, import, info,
+    logits, process_wiki, quantize, serve, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, finetune, resume, test_gpu, train};
@@ -56,6 +56,7 @@ pub enum Command {
     Evaluate(evaluate::Args),
     Quantize(quantize::Args),
     Generate(generate::Args),
+    Chat(chat::Args),
     TestModel(test_model::Args),
     Adapters(adapters::Args),
     Logits(logits::Args),
@@ -91,6 +92,7 @@ impl Command {
             Self::Evaluate(args) => evaluate::run(&args),
             Self::Quantize(args) => quantize::run(&args),
             Self::Generate(args) => generate::run(&args),
+            Self::Chat(args) => chat::run(&args),
             Self::TestModel(args) => test_model::run(&args),
             Self::Adapters(args) => adapters::run(&args),
             Self::Logits(args) => logits::run(&args),

@@ -25,6 +25,7 @@ const COMMANDS: &[&str] = &[
     "evaluate",
     "quantize",
     "generate",
+    "chat",
     "test-model",
     "adapters",
     "logits",

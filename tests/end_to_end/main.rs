@@ -5,6 +5,7 @@
 mod adapters;
 mod bad_input;
 mod benchmark;
+mod chat;
 #[cfg(feature = "train")]
 mod demo;
 mod domains;

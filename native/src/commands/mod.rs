@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod benchmark;
+pub mod chat;
 pub mod clean_corpus;
 #[cfg(feature = "train")]
 pub mod demo;
