@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::Outcome;
 use crate::commands::{
     adapters, benchmark, chat, clean_corpus, domains, evaluate, export, generate, import, info,
-    logits, process_wiki, quantize, serve, test_model, tokenize, train_tokenizer,
+    logits, process_wiki, quantize, serve, shell_files, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, finetune, resume, test_gpu, train};
@@ -67,6 +67,7 @@ pub enum Command {
     Info(info::Args),
     #[cfg(feature = "train")]
     TestGpu(test_gpu::Args),
+    ShellFiles(shell_files::Args),
 }
 
 impl Command {
@@ -103,6 +104,7 @@ impl Command {
             Self::Info(args) => info::run(&args),
             #[cfg(feature = "train")]
             Self::TestGpu(args) => test_gpu::run(&args),
+            Self::ShellFiles(args) => shell_files::run(&args),
         }
     }
 }

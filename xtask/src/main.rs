@@ -10,6 +10,7 @@ mod full;
 mod licences;
 mod machine;
 mod report;
+mod shell_files;
 mod test;
 mod tools;
 mod wasm;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Task::Wasm32 => test::only("wasm32", wasm::check),
         Task::Web(options) => web::run(&options),
         Task::Browser => browser::run(),
+        Task::ShellFiles => shell_files::run(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -20,6 +20,7 @@ pub mod quantize;
 #[cfg(feature = "train")]
 pub mod resume;
 pub mod serve;
+pub mod shell_files;
 #[cfg(feature = "train")]
 pub mod test_gpu;
 pub mod test_model;

@@ -298,3 +298,51 @@ impl Initializer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::MemoryTensors;
+
+    #[test]
+    fn weights_in_the_file_and_beside_it() {
+        let specs = [TensorSpec::new("a", [2, 32]), TensorSpec::new("b", [3])];
+        let mut model = MemoryTensors::new();
+        model.push(specs[0].clone(), (0..64).map(|x| x as f32).collect());
+        model.push(specs[1].clone(), vec![0.5, 1.5, 2.5]);
+        let mut graph = Graph::new("g");
+        graph.op_as("y", "Identity", &["a"], &[]);
+        let [a, b] = specs;
+        graph.initializer(Initializer::weight(a, vec![2, 32], WeightFormat::F16));
+        graph.initializer(Initializer::float("one", 1.0));
+        graph.initializer(Initializer::weight(b, vec![3], WeightFormat::F32));
+
+        let inside = OnnxFile::new(&graph, &[], None);
+        let mut file = Vec::new();
+        inside.write(&mut file, &model).unwrap();
+        assert_eq!(file.len() as u64, inside.bytes());
+
+        let outside = OnnxFile::new(&graph, &[], Some("w.data"));
+        let (mut file, mut weights) = (Vec::new(), Vec::new());
+        outside.write(&mut file, &model).unwrap();
+        outside.write_weights(&mut weights, &model).unwrap();
+        assert_eq!(file.len() as u64, outside.bytes());
+        assert_eq!(weights.len(), 64 * 2 + 3 * 4);
+        assert_eq!(weights[128..132], 0.5f32.to_le_bytes());
+        // Where each lies is in the file.
+        for (offset, length) in [("0", "128"), ("128", "12")] {
+            let entry = |key, value| {
+                let entry = Message::new().text(1, key).text(2, value);
+                Message::new().message(13, &entry)
+            };
+            let place = [
+                entry("location", "w.data").as_bytes(),
+                entry("offset", offset).as_bytes(),
+                entry("length", length).as_bytes(),
+                Message::new().int(14, EXTERNAL).as_bytes(),
+            ]
+            .concat();
+            assert!(file.windows(place.len()).any(|part| part == place));
+        }
+    }
+}
