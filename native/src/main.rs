@@ -22,7 +22,6 @@ mod state_file;
 #[cfg(feature = "train")]
 mod training;
 mod ui;
-mod whole_file;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

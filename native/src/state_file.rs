@@ -4,9 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ptbr_model::write_whole_file;
 use ptbr_runtime::{RwkvState, Session};
-
-use crate::whole_file;
 
 /// Bytes of a state file beside its values, with room to spare.
 const HEADER: u64 = 4096;
@@ -43,6 +42,6 @@ pub fn restore(session: &mut Session, path: &Path) -> Result<bool> {
 /// # Errors
 /// When the folder cannot be written to or the disk is full.
 pub fn save(state: &RwkvState, path: &Path) -> Result<()> {
-    whole_file::replace(path, &state.to_bytes())
+    write_whole_file(path, &state.to_bytes())
         .with_context(|| format!("cannot save the state to {}", path.display()))
 }

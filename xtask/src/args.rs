@@ -12,6 +12,7 @@ Usage: cargo xtask <task>
   web [--no-serve] [--port N]   builds the page into target/web and serves it on 127.0.0.1 (port 8080) until Ctrl-C
       [--model FILE]            with this model instead of those of web/models
   browser                       only the tests in a browser: the shaders, the package and the page in Chromium
+  header                        the C header, generated from crates/capi by cbindgen
   shell-files                   completions for five shells and man pages, into target/shell-files
   help                          this text
 
@@ -33,6 +34,8 @@ pub enum Task {
     Web(WebOptions),
     /// Run the tests in a browser alone.
     Browser,
+    /// Write the C header.
+    Header,
     /// Write completions and man pages.
     ShellFiles,
 }
@@ -67,6 +70,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Task, String> {
         Some("wasm32") => Ok(Task::Wasm32),
         Some("web") => parse_web(arguments),
         Some("browser") => Ok(Task::Browser),
+        Some("header") => Ok(Task::Header),
         Some("shell-files") => Ok(Task::ShellFiles),
         Some(other) => Err(format!("there is no task named `{other}`")),
     }

@@ -7,6 +7,7 @@ mod command;
 mod counts;
 mod features;
 mod full;
+mod header;
 mod licences;
 mod machine;
 mod report;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Task::Wasm32 => test::only("wasm32", wasm::check),
         Task::Web(options) => web::run(&options),
         Task::Browser => browser::run(),
+        Task::Header => header::write(),
         Task::ShellFiles => shell_files::run(),
     };
     match outcome {

@@ -89,7 +89,7 @@ pub use random_tensors::RandomTensors;
 pub use rwkv4::RwkvConfig;
 pub use safetensors_writer::write_safetensors;
 pub use source::ModelSource;
-pub use storage::{DiskStorage, Storage, StorageFile};
+pub use storage::{DiskStorage, Storage, StorageFile, write_whole_file};
 pub use stream::{ModelStream, ReadAt, TensorLocation};
 pub use tensor::{MemoryTensors, TensorSource, TensorSpec};
 pub use tensor_file::TensorFile;

@@ -24,7 +24,7 @@ pub struct ModelSource {
     tokenizer_json: Option<String>,
     model_id: String,
     tensors: TensorFile,
-    training: Option<TrainState>,
+    training: Option<Box<TrainState>>,
     skipped: Vec<SkippedCheckpoint>,
 }
 
@@ -67,6 +67,11 @@ impl ModelSource {
         Self::from_tensors(TensorFile::from_bytes(label, bytes)?)
     }
 
+    /// Opens a model file that is a part of the program; `label` names it in messages. At an aligned address nothing of it is copied.
+    pub fn from_static(label: &str, bytes: &'static [u8]) -> Result<Self, ModelError> {
+        Self::from_tensors(TensorFile::from_static(label, bytes)?)
+    }
+
     fn from_tensors(mut tensors: TensorFile) -> Result<Self, ModelError> {
         let info = ModelFileInfo::read(tensors.index())?;
         let (specs, plan) = (info.config.tensor_specs(), info.plan());
@@ -107,7 +112,7 @@ impl ModelSource {
             tokenizer_json: checkpoint.tokenizer_json,
             model_id: checkpoint.model_id,
             tensors: checkpoint.model,
-            training: Some(checkpoint.state),
+            training: Some(Box::new(checkpoint.state)),
             skipped,
         }
     }
@@ -154,7 +159,7 @@ impl ModelSource {
 
     /// Where the run stood that trained it: of checkpoints only.
     pub fn training(&self) -> Option<&TrainState> {
-        self.training.as_ref()
+        self.training.as_deref()
     }
 
     /// Damaged checkpoints that were passed over, for the caller to report.

@@ -249,6 +249,11 @@ fn process_id() -> u32 {
     0
 }
 
+/// Writes a small file through a temporary one beside it: after an error or a crash, what was there before is unchanged.
+pub fn write_whole_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_atomic(&DiskStorage, path, content)
+}
+
 /// Writes a small file so that a crash leaves the old or the new one: temporary name, sync, rename, sync of the folder.
 pub(crate) fn write_atomic(storage: &dyn Storage, path: &Path, content: &[u8]) -> io::Result<()> {
     replace_file(storage, path, &mut |out| out.write_all(content))

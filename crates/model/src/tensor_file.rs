@@ -27,6 +27,7 @@ pub(crate) enum Bytes {
     #[cfg(not(target_arch = "wasm32"))]
     Mapped(memmap2::Mmap),
     Owned(Vec<u8>),
+    Static(&'static [u8]),
 }
 
 impl Bytes {
@@ -35,6 +36,7 @@ impl Bytes {
             #[cfg(not(target_arch = "wasm32"))]
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
+            Self::Static(bytes) => bytes,
         }
     }
 }
@@ -78,6 +80,14 @@ impl TensorFile {
     /// Checks a file that is already in memory; `label` names it in messages.
     pub fn from_bytes(label: impl Into<String>, bytes: Vec<u8>) -> Result<Self, TensorError> {
         Self::parse(label.into(), Bytes::Owned(bytes))
+    }
+
+    /// Checks a file that is a part of the program. At an address that is a multiple of 4, as the start of an aligned file is, nothing of it is copied.
+    pub fn from_static(
+        label: impl Into<String>,
+        bytes: &'static [u8],
+    ) -> Result<Self, TensorError> {
+        Self::parse(label.into(), Bytes::Static(bytes))
     }
 
     fn parse(label: String, bytes: Bytes) -> Result<Self, TensorError> {

@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 use clap::{Args as ClapArgs, Command, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use ptbr_model::write_whole_file;
 
 use crate::Outcome;
 use crate::cli::Cli;
 use crate::options::Common;
-use crate::whole_file;
 
 /// Write the program's completions for five shells and its man pages
 #[derive(Debug, ClapArgs)]
@@ -73,7 +73,7 @@ fn pages(program: &Command) -> Vec<&Command> {
 fn write(folder: &Path, name: &str, text: &[u8]) -> Result<PathBuf> {
     let path = folder.join(name);
     std::fs::create_dir_all(folder)
-        .and_then(|()| whole_file::replace(&path, text))
+        .and_then(|()| write_whole_file(&path, text))
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
