@@ -75,6 +75,12 @@ fn a_model_comes_back_as_it_went() {
     let shown = import(at, "hf", "hf", "from-hf", &["--json"]).done();
     assert_eq!(shown.json()["model_id"], id.as_str());
     assert_eq!(shown.json()["tokenizer"], true);
+    let shown = run(at, &["info", "from-hf"]).done();
+    assert!(
+        shown.out.contains("unknown: the weights were imported"),
+        "{}",
+        shown.out
+    );
     // With the folder's tokenizer every command takes it as it takes a trained model.
     let args = [
         "generate",
