@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    adapters, benchmark, clean_corpus, domains, evaluate, generate, info, logits, process_wiki,
-    quantize, serve, test_model, tokenize, train_tokenizer,
+    adapters, benchmark, chat, clean_corpus, domains, evaluate, export, generate, import, info,
+    logits, process_wiki, quantize, serve, shell_files, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, finetune, resume, test_gpu, train};
@@ -56,14 +56,18 @@ pub enum Command {
     Evaluate(evaluate::Args),
     Quantize(quantize::Args),
     Generate(generate::Args),
+    Chat(chat::Args),
     TestModel(test_model::Args),
     Adapters(adapters::Args),
     Logits(logits::Args),
+    Import(import::Args),
+    Export(export::Args),
     Benchmark(benchmark::Args),
     Serve(serve::Args),
     Info(info::Args),
     #[cfg(feature = "train")]
     TestGpu(test_gpu::Args),
+    ShellFiles(shell_files::Args),
 }
 
 impl Command {
@@ -89,14 +93,18 @@ impl Command {
             Self::Evaluate(args) => evaluate::run(&args),
             Self::Quantize(args) => quantize::run(&args),
             Self::Generate(args) => generate::run(&args),
+            Self::Chat(args) => chat::run(&args),
             Self::TestModel(args) => test_model::run(&args),
             Self::Adapters(args) => adapters::run(&args),
             Self::Logits(args) => logits::run(&args),
+            Self::Import(args) => import::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Benchmark(args) => benchmark::run(&args),
             Self::Serve(args) => serve::run(&args),
             Self::Info(args) => info::run(&args),
             #[cfg(feature = "train")]
             Self::TestGpu(args) => test_gpu::run(&args),
+            Self::ShellFiles(args) => shell_files::run(&args),
         }
     }
 }

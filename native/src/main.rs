@@ -7,6 +7,7 @@ mod adapters;
 mod cli;
 mod commands;
 mod config_file;
+mod counted;
 #[cfg(feature = "train")]
 mod demo;
 mod documents;

@@ -1,13 +1,11 @@
 //! `--state FILE`: a session's memory on disk.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ptbr_model::write_whole_file;
 use ptbr_runtime::{RwkvState, Session};
-
-use crate::loading::folder_of;
 
 /// Bytes of a state file beside its values, with room to spare.
 const HEADER: u64 = 4096;
@@ -44,20 +42,6 @@ pub fn restore(session: &mut Session, path: &Path) -> Result<bool> {
 /// # Errors
 /// When the folder cannot be written to or the disk is full.
 pub fn save(state: &RwkvState, path: &Path) -> Result<()> {
-    let folder = folder_of(path);
-    let write = || {
-        let mut file = tempfile::Builder::new()
-            .prefix(".state")
-            .suffix(".tmp")
-            .tempfile_in(folder)?;
-        file.write_all(&state.to_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        // The rename lasts once the folder is on disk; a system that cannot open a folder has no such step.
-        if let Ok(folder) = File::open(folder) {
-            folder.sync_all()?;
-        }
-        std::io::Result::Ok(())
-    };
-    write().with_context(|| format!("cannot save the state to {}", path.display()))
+    write_whole_file(path, &state.to_bytes())
+        .with_context(|| format!("cannot save the state to {}", path.display()))
 }

@@ -25,9 +25,12 @@ const COMMANDS: &[&str] = &[
     "evaluate",
     "quantize",
     "generate",
+    "chat",
     "test-model",
     "adapters",
     "logits",
+    "import",
+    "export",
     "benchmark",
     "serve",
     "info",
@@ -103,6 +106,49 @@ fn the_program_explains_itself() {
         );
     }
     assert_snapshot("help", &shown.out);
+}
+
+#[test]
+fn completions_and_man_pages_say_what_the_help_says() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shown = run(folder.path(), &["shell-files", "--output", "out", "--json"]).done();
+    let files = shown.json()["files"].as_array().map(Vec::len);
+    let read = |name: &str| {
+        let path = folder.path().join("out").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let scripts = [
+        "ptbr-slm.bash",
+        "_ptbr-slm",
+        "ptbr-slm.fish",
+        "_ptbr-slm.ps1",
+        "ptbr-slm.elv",
+    ]
+    .map(|script| read(&format!("completions/{script}")));
+    let whole = read("man/ptbr-slm.1");
+    let mut pages = 1;
+    for command in COMMANDS {
+        let page = read(&format!("man/ptbr-slm-{command}.1"));
+        assert!(
+            page.contains("--json".replace('-', "\\-").as_str()),
+            "{command}"
+        );
+        assert!(whole.contains(&format!("ptbr\\-slm\\-{}(1)", command.replace('-', "\\-"))));
+        for script in &scripts {
+            assert!(script.contains(command), "{command}");
+        }
+        pages += 1;
+    }
+    for (group, commands) in GROUPS {
+        for command in commands {
+            read(&format!("man/ptbr-slm-{group}-{command}.1"));
+            pages += 1;
+        }
+    }
+    assert_eq!(files, Some(scripts.len() + pages));
+    for script in &scripts {
+        assert!(script.contains("max-seq-len"), "a flag of import");
+    }
 }
 
 #[test]

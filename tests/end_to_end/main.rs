@@ -5,6 +5,7 @@
 mod adapters;
 mod bad_input;
 mod benchmark;
+mod chat;
 #[cfg(feature = "train")]
 mod demo;
 mod domains;
@@ -13,10 +14,12 @@ mod finetune;
 #[cfg(feature = "train")]
 mod gpu;
 mod help;
+mod interop;
 #[cfg(feature = "train")]
 mod kill;
 #[cfg(all(feature = "train", target_os = "linux"))]
 mod memory;
+mod onnx;
 mod pipeline;
 mod program;
 mod quantize;

@@ -12,6 +12,8 @@ Usage: cargo xtask <task>
   web [--no-serve] [--port N]   builds the page into target/web and serves it on 127.0.0.1 (port 8080) until Ctrl-C
       [--model FILE]            with this model instead of those of web/models
   browser                       only the tests in a browser: the shaders, the package and the page in Chromium
+  header                        the C header, generated from crates/capi by cbindgen
+  shell-files                   completions for five shells and man pages, into target/shell-files
   help                          this text
 
 Environment: PTBR_DATA is the folder of Portuguese texts that some tests use when it is there (default ../shared/data).
@@ -32,6 +34,10 @@ pub enum Task {
     Web(WebOptions),
     /// Run the tests in a browser alone.
     Browser,
+    /// Write the C header.
+    Header,
+    /// Write completions and man pages.
+    ShellFiles,
 }
 
 /// What becomes of the page once it is built.
@@ -64,6 +70,8 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Task, String> {
         Some("wasm32") => Ok(Task::Wasm32),
         Some("web") => parse_web(arguments),
         Some("browser") => Ok(Task::Browser),
+        Some("header") => Ok(Task::Header),
+        Some("shell-files") => Ok(Task::ShellFiles),
         Some(other) => Err(format!("there is no task named `{other}`")),
     }
 }

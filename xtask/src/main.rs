@@ -7,9 +7,11 @@ mod command;
 mod counts;
 mod features;
 mod full;
+mod header;
 mod licences;
 mod machine;
 mod report;
+mod shell_files;
 mod test;
 mod tools;
 mod wasm;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Task::Wasm32 => test::only("wasm32", wasm::check),
         Task::Web(options) => web::run(&options),
         Task::Browser => browser::run(),
+        Task::Header => header::write(),
+        Task::ShellFiles => shell_files::run(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

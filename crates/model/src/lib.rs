@@ -10,6 +10,8 @@
 //! | whatever the user calls "the model" | weights, configuration, tokenizer | [`ModelSource::open`] |
 //! | a model file that must not be in memory as a whole | one tensor after the other | [`ModelStream::open`] |
 //! | a domain's name | how a model is tuned to it, and on which texts | [`DomainRegistry`] |
+//! | weights of another project | a model of this one | [`ForeignModel`], then [`save_checkpoint`] |
+//! | a model | a file of another tool | [`export_model`] |
 //! | f32 weights | a smaller model file | [`QuantizationPlan`], [`write_model_file_with`] |
 #![deny(missing_docs)]
 
@@ -23,8 +25,13 @@ mod digest;
 mod domain;
 mod error;
 mod exact_float;
+#[cfg(not(target_arch = "wasm32"))]
+mod export;
 mod finite;
 mod format;
+mod hf_names;
+#[cfg(not(target_arch = "wasm32"))]
+mod import;
 mod memory;
 mod model_file;
 mod model_id;
@@ -62,7 +69,13 @@ pub use domain::{
     FineTuneMethod, Split,
 };
 pub use error::{ConfigError, ModelError, TensorError};
+#[cfg(not(target_arch = "wasm32"))]
+pub use export::{
+    ExportContents, ExportError, ExportFormat, ExportTokenizer, ModelCard, export_model,
+};
 pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_and_minimum};
+#[cfg(not(target_arch = "wasm32"))]
+pub use import::{ForeignModel, ImportError};
 pub use memory::{MemoryEstimate, Placement, Precision};
 pub use model_file::ModelFileInfo;
 pub use model_id::{ModelIdHasher, model_id};
@@ -76,7 +89,7 @@ pub use random_tensors::RandomTensors;
 pub use rwkv4::RwkvConfig;
 pub use safetensors_writer::write_safetensors;
 pub use source::ModelSource;
-pub use storage::{DiskStorage, Storage, StorageFile};
+pub use storage::{DiskStorage, Storage, StorageFile, write_whole_file};
 pub use stream::{ModelStream, ReadAt, TensorLocation};
 pub use tensor::{MemoryTensors, TensorSource, TensorSpec};
 pub use tensor_file::TensorFile;

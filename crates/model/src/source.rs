@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::arch::ArchConfig;
 use crate::checkpoint::{
-    Checkpoint, MANIFEST_FILE, SkippedCheckpoint, Verify, find_checkpoint, open_checkpoint_with,
+    Checkpoint, MANIFEST_FILE, SkippedCheckpoint, TrainState, Verify, find_checkpoint,
+    open_checkpoint_with,
 };
 use crate::error::{ModelError, TensorError};
 use crate::format::{MatrixData, WeightFormat};
@@ -23,6 +24,7 @@ pub struct ModelSource {
     tokenizer_json: Option<String>,
     model_id: String,
     tensors: TensorFile,
+    training: Option<Box<TrainState>>,
     skipped: Vec<SkippedCheckpoint>,
 }
 
@@ -65,6 +67,11 @@ impl ModelSource {
         Self::from_tensors(TensorFile::from_bytes(label, bytes)?)
     }
 
+    /// Opens a model file that is a part of the program; `label` names it in messages. At an aligned address nothing of it is copied.
+    pub fn from_static(label: &str, bytes: &'static [u8]) -> Result<Self, ModelError> {
+        Self::from_tensors(TensorFile::from_static(label, bytes)?)
+    }
+
     fn from_tensors(mut tensors: TensorFile) -> Result<Self, ModelError> {
         let info = ModelFileInfo::read(tensors.index())?;
         let (specs, plan) = (info.config.tensor_specs(), info.plan());
@@ -92,6 +99,7 @@ impl ModelSource {
             tokenizer_json: info.tokenizer,
             model_id: info.model_id,
             tensors,
+            training: None,
             skipped: Vec::new(),
         })
     }
@@ -104,6 +112,7 @@ impl ModelSource {
             tokenizer_json: checkpoint.tokenizer_json,
             model_id: checkpoint.model_id,
             tensors: checkpoint.model,
+            training: Some(Box::new(checkpoint.state)),
             skipped,
         }
     }
@@ -146,6 +155,11 @@ impl ModelSource {
     /// All tensors.
     pub fn tensors(&self) -> &TensorFile {
         &self.tensors
+    }
+
+    /// Where the run stood that trained it: of checkpoints only.
+    pub fn training(&self) -> Option<&TrainState> {
+        self.training.as_deref()
     }
 
     /// Damaged checkpoints that were passed over, for the caller to report.

@@ -141,6 +141,64 @@ pub(crate) fn replace_dir(
     Ok(())
 }
 
+/// Writes the folder `target` whole or not at all, replacing one that is there: `write` is handed the place for its files.
+pub(crate) fn replace_folder(
+    storage: &dyn Storage,
+    target: &Path,
+    write: &mut dyn FnMut(&NewFolder<'_>) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let parent = parent_of(target);
+    storage
+        .create_dir_all(parent)
+        .map_err(StorageError::on("create", parent))?;
+    let temporary = temporary_sibling(target);
+    if temporary.exists() {
+        storage
+            .remove_dir_all(&temporary)
+            .map_err(StorageError::on("remove", &temporary))?;
+    }
+    let folder = NewFolder {
+        storage,
+        path: &temporary,
+    };
+    let result = storage
+        .create_dir_all(&temporary)
+        .map_err(StorageError::on("create", &temporary))
+        .and_then(|()| write(&folder))
+        .and_then(|()| {
+            let synced = storage.sync_dir(&temporary);
+            synced.map_err(StorageError::on("sync", &temporary))
+        })
+        .and_then(|()| replace_dir(storage, &temporary, target));
+    if result.is_err() {
+        // Best effort; the error is the one to report.
+        let _ = storage.remove_dir_all(&temporary);
+    }
+    result
+}
+
+/// A folder that is being written under a temporary name.
+pub(crate) struct NewFolder<'a> {
+    storage: &'a dyn Storage,
+    path: &'a Path,
+}
+
+impl NewFolder<'_> {
+    /// Writes the file `name` and waits until it is on the disk.
+    pub fn file(
+        &self,
+        name: &str,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), StorageError> {
+        let path = self.path.join(name);
+        let result = self.storage.create_file(&path).and_then(|mut file| {
+            write(&mut file)?;
+            file.sync()
+        });
+        result.map_err(StorageError::on("write", &path))
+    }
+}
+
 /// The folder that holds `path`; the current one when the path is a bare name.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
@@ -189,6 +247,11 @@ fn process_id() -> u32 {
 #[cfg(target_arch = "wasm32")]
 fn process_id() -> u32 {
     0
+}
+
+/// Writes a small file through a temporary one beside it: after an error or a crash, what was there before is unchanged.
+pub fn write_whole_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_atomic(&DiskStorage, path, content)
 }
 
 /// Writes a small file so that a crash leaves the old or the new one: temporary name, sync, rename, sync of the folder.

@@ -23,18 +23,20 @@ pub struct TensorFile {
 }
 
 #[derive(Debug)]
-enum Bytes {
+pub(crate) enum Bytes {
     #[cfg(not(target_arch = "wasm32"))]
     Mapped(memmap2::Mmap),
     Owned(Vec<u8>),
+    Static(&'static [u8]),
 }
 
 impl Bytes {
-    fn as_slice(&self) -> &[u8] {
+    pub fn as_slice(&self) -> &[u8] {
         match self {
             #[cfg(not(target_arch = "wasm32"))]
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
+            Self::Static(bytes) => bytes,
         }
     }
 }
@@ -78,6 +80,14 @@ impl TensorFile {
     /// Checks a file that is already in memory; `label` names it in messages.
     pub fn from_bytes(label: impl Into<String>, bytes: Vec<u8>) -> Result<Self, TensorError> {
         Self::parse(label.into(), Bytes::Owned(bytes))
+    }
+
+    /// Checks a file that is a part of the program. At an address that is a multiple of 4, as the start of an aligned file is, nothing of it is copied.
+    pub fn from_static(
+        label: impl Into<String>,
+        bytes: &'static [u8],
+    ) -> Result<Self, TensorError> {
+        Self::parse(label.into(), Bytes::Static(bytes))
     }
 
     fn parse(label: String, bytes: Bytes) -> Result<Self, TensorError> {
@@ -259,7 +269,7 @@ impl TensorSource for Ordered<'_> {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn map(file: &File) -> io::Result<Bytes> {
+pub(crate) fn map(file: &File) -> io::Result<Bytes> {
     // SAFETY: the map is read-only and lives as long as the tensors that borrow from it. Another process could still change or cut the file while it is mapped; every writer of this project
     // writes to a new file and renames it, so none does.
     let map = unsafe { memmap2::Mmap::map(file) }?;
@@ -267,7 +277,7 @@ fn map(file: &File) -> io::Result<Bytes> {
 }
 
 #[cfg(target_arch = "wasm32")]
-fn map(mut file: &File) -> io::Result<Bytes> {
+pub(crate) fn map(mut file: &File) -> io::Result<Bytes> {
     use std::io::Read;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;

@@ -2,11 +2,13 @@
 
 mod continuation;
 mod output;
+mod pieces;
 mod writer;
 
 use crate::engine::wait;
 use crate::{RuntimeError, SamplerConfig, Session};
 pub use continuation::Continuation;
+pub use pieces::{Pieces, pieces};
 use ptbr_tokenizer::TokenId;
 use std::ops::ControlFlow;
 

@@ -14,6 +14,17 @@
 //! # Ok::<(), ptbr_runtime::RuntimeError>(())
 //! ```
 //!
+//! | to | use |
+//! |---|---|
+//! | load | [`Model::load`] (a path), [`Model::from_bytes`] (in memory), [`include_model!`] (compiled into the program) |
+//! | write, called for every piece | [`generate`]; the callback breaks off |
+//! | write, as an iterator | [`pieces`](pieces()); dropping it breaks off |
+//! | write a step at a time, or where nobody may wait | [`Continuation`] |
+//! | write many texts at once | [`Batch`] |
+//! | remember | [`Session::state`], [`RwkvState::to_bytes`], [`Session::restore`] |
+//!
+//! A model may be used by any number of threads at once, and is dropped with its last session; a session belongs to one thread at a time, and may move.
+//!
 //! A session is stateful: it holds five vectors a layer ([`RwkvState`] is a copy of them) and neither its memory nor the cost of a token grows with the text. The weights of a
 //! model are mapped into memory and used where they lie; sessions share them.
 //!
@@ -25,6 +36,7 @@ mod adapter;
 mod adapter_bank;
 mod adapter_choice;
 mod batch;
+mod embed;
 pub mod engine;
 mod error;
 mod evaluate;
@@ -46,7 +58,8 @@ pub use engine::gpu::{AdapterChoice, GpuError, GpuSettings};
 pub use error::RuntimeError;
 pub use evaluate::{EvalMetrics, evaluate, evaluate_session};
 pub use generate::{
-    Continuation, GenerateOptions, Generation, StopReason, generate, generate_after, generate_async,
+    Continuation, GenerateOptions, Generation, Pieces, StopReason, generate, generate_after,
+    generate_async, pieces,
 };
 pub use model::Model;
 pub use prefix_cache::{CachedPrefix, PrefixCache};

@@ -2,14 +2,17 @@
 
 pub mod adapters;
 pub mod benchmark;
+pub mod chat;
 pub mod clean_corpus;
 #[cfg(feature = "train")]
 pub mod demo;
 pub mod domains;
 pub mod evaluate;
+pub mod export;
 #[cfg(feature = "train")]
 pub mod finetune;
 pub mod generate;
+pub mod import;
 pub mod info;
 pub mod logits;
 pub mod process_wiki;
@@ -17,6 +20,7 @@ pub mod quantize;
 #[cfg(feature = "train")]
 pub mod resume;
 pub mod serve;
+pub mod shell_files;
 #[cfg(feature = "train")]
 pub mod test_gpu;
 pub mod test_model;

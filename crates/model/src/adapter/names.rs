@@ -1,5 +1,7 @@
 //! The same matrix under its official RWKV-4 name and under its Hugging Face module name.
 
+use crate::hf_names::{to_hf, to_official};
+
 /// Matrices of time mixing that an adapter may change.
 const ATT: [&str; 4] = ["key", "output", "receptance", "value"];
 /// Matrices of channel mixing that an adapter may change.
@@ -7,44 +9,36 @@ const FFN: [&str; 3] = ["key", "receptance", "value"];
 
 /// `blocks.3.att.key` → `rwkv.blocks.3.attention.key`; `None` for what is no matrix of a layer or the head.
 pub(super) fn hf_module(official: &str) -> Option<String> {
-    if official == "head" {
-        return Some("head".to_owned());
-    }
-    let (layer, part, matrix) = split(official.strip_prefix("blocks.")?)?;
-    match part {
-        "att" if ATT.contains(&matrix) => Some(format!("rwkv.blocks.{layer}.attention.{matrix}")),
-        "ffn" if FFN.contains(&matrix) => {
-            Some(format!("rwkv.blocks.{layer}.feed_forward.{matrix}"))
-        }
-        _ => None,
-    }
+    let (part, matrix) = match official {
+        "head" => return Some("head".to_owned()),
+        other => other
+            .strip_prefix("blocks.")?
+            .split_once('.')?
+            .1
+            .split_once('.')?,
+    };
+    let known = match part {
+        "att" => ATT.contains(&matrix),
+        "ffn" => FFN.contains(&matrix),
+        _ => false,
+    };
+    known.then(|| to_hf(official))?
 }
 
 /// The inverse of [`hf_module`].
 pub(super) fn official_module(hf: &str) -> Option<String> {
-    if hf == "head" {
-        return Some("head".to_owned());
-    }
-    let (layer, part, matrix) = split(hf.strip_prefix("rwkv.blocks.")?)?;
-    match part {
-        "attention" if ATT.contains(&matrix) => Some(format!("blocks.{layer}.att.{matrix}")),
-        "feed_forward" if FFN.contains(&matrix) => Some(format!("blocks.{layer}.ffn.{matrix}")),
-        _ => None,
-    }
+    let official = match hf {
+        "head" => hf.to_owned(),
+        other => to_official(other)?,
+    };
+    hf_module(&official)?;
+    Some(official)
 }
 
 /// What PEFT is told to look for: `attention.key` for every `blocks.N.att.key`.
 pub(super) fn peft_target(official: &str) -> Option<String> {
     let hf = hf_module(official)?;
     Some(hf.splitn(4, '.').last().unwrap_or(&hf).to_owned())
-}
-
-fn split(rest: &str) -> Option<(usize, &str, &str)> {
-    let mut parts = rest.split('.');
-    let (layer, part, matrix) = (parts.next()?, parts.next()?, parts.next()?);
-    let number: usize = layer.parse().ok()?;
-    // "+3" and "03" also parse, but name no layer.
-    (parts.next().is_none() && number.to_string() == layer).then_some((number, part, matrix))
 }
 
 #[cfg(test)]

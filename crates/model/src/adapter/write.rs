@@ -9,9 +9,7 @@ use super::names::{hf_module, peft_target};
 use super::{Adapter, AdapterError, CONFIG_FILE, LoraModule, TENSOR_FILE};
 use crate::model_file::DOCUMENT_KEY;
 use crate::safetensors_writer::write_safetensors;
-use crate::storage::{
-    DiskStorage, Storage, StorageError, parent_of, replace_dir, temporary_sibling,
-};
+use crate::storage::{DiskStorage, replace_folder};
 use crate::tensor::{TensorSource, TensorSpec};
 
 /// Writes `adapter` as the folder `folder`, replacing one that is there.
@@ -101,48 +99,10 @@ pub(super) fn write_folder(
         })?;
     json.push('\n');
 
-    let storage = DiskStorage;
-    let parent = parent_of(folder);
-    storage
-        .create_dir_all(parent)
-        .map_err(AdapterError::io("create", parent))?;
-    let temporary = temporary_sibling(folder);
-    if temporary.exists() {
-        storage
-            .remove_dir_all(&temporary)
-            .map_err(AdapterError::io("remove", &temporary))?;
-    }
-    let result = write_files(&storage, &temporary, &json, tensors)
-        .and_then(|()| replace_dir(&storage, &temporary, folder));
-    if result.is_err() {
-        // Best effort; the error is the one to report.
-        let _ = storage.remove_dir_all(&temporary);
-    }
-    Ok(result?)
-}
-
-fn write_files(
-    storage: &dyn Storage,
-    folder: &Path,
-    json: &str,
-    tensors: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
-) -> Result<(), StorageError> {
-    storage
-        .create_dir_all(folder)
-        .map_err(StorageError::on("create", folder))?;
-    let write = |name: &str, write: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>| {
-        let path = folder.join(name);
-        let result = storage.create_file(&path).and_then(|mut file| {
-            write(&mut file)?;
-            file.sync()
-        });
-        result.map_err(StorageError::on("write", &path))
-    };
-    write(CONFIG_FILE, &mut |out| out.write_all(json.as_bytes()))?;
-    write(TENSOR_FILE, tensors)?;
-    storage
-        .sync_dir(folder)
-        .map_err(StorageError::on("sync", folder))
+    Ok(replace_folder(&DiskStorage, folder, &mut |new| {
+        new.file(CONFIG_FILE, &mut |out| out.write_all(json.as_bytes()))?;
+        new.file(TENSOR_FILE, tensors)
+    })?)
 }
 
 /// The modules by their names in the file, sorted.

@@ -56,6 +56,11 @@ impl Model {
         Self::from_source(ModelSource::from_bytes(label, bytes)?, None)
     }
 
+    /// Loads a model file that is a part of the program: what [`include_model!`](crate::include_model) calls. At an aligned address its matrices are used where they lie.
+    pub fn from_static(label: &str, bytes: &'static [u8]) -> Result<Arc<Self>, RuntimeError> {
+        Self::from_source(ModelSource::from_static(label, bytes)?, None)
+    }
+
     /// Loads a model file that has no name, or is open already; `label` names it in messages. Matrices are mapped: nobody may write to it while the model lives.
     pub fn from_file(label: &str, file: &File) -> Result<Arc<Self>, RuntimeError> {
         Self::from_source(ModelSource::from_file(label, file)?, None)

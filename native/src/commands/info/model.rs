@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use ptbr_model::{
-    ArchConfig, Checkpoint, ModelSource, Placement, Precision, RwkvConfig, read_adapter,
+    ArchConfig, Checkpoint, ModelSource, Placement, Precision, RwkvConfig, TrainState, read_adapter,
 };
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use serde_json::json;
@@ -97,11 +97,31 @@ pub fn checkpoint(checkpoint: &Checkpoint, args: &Args) -> Result<Described> {
     let config = rwkv4(&checkpoint.config)?;
     let (model_lines, mut value) = config_of(config, args);
     let state = &checkpoint.state;
-    let number = |x: Option<f64>| x.map_or_else(|| "none yet".to_owned(), |x| format!("{x:.4}"));
     let mut lines = vec![
         ("kind", "checkpoint".to_owned()),
         ("path", checkpoint.path.display().to_string()),
         ("model id", checkpoint.model_id.clone()),
+    ];
+    lines.extend(run_of(state));
+    lines.push(tokenizer_line(checkpoint.tokenizer_json.as_deref()));
+    lines.extend(model_lines);
+    value["kind"] = json!("checkpoint");
+    value["path"] = json!(checkpoint.path);
+    value["model_id"] = json!(checkpoint.model_id);
+    value["state"] = json!(state);
+    Ok((lines, value))
+}
+
+/// Where a run stands; of weights that were imported nobody knows.
+fn run_of(state: &TrainState) -> Vec<(&'static str, String)> {
+    if state.step == 0 && state.data_path.is_empty() {
+        return vec![(
+            "trained on",
+            "unknown: the weights were imported".to_owned(),
+        )];
+    }
+    let number = |x: Option<f64>| x.map_or_else(|| "none yet".to_owned(), |x| format!("{x:.4}"));
+    vec![
         (
             "step",
             format!(
@@ -115,14 +135,7 @@ pub fn checkpoint(checkpoint: &Checkpoint, args: &Args) -> Result<Described> {
         ("best validation", number(state.best_eval)),
         ("trained on", state.data_path.clone()),
         ("device", state.device.clone()),
-    ];
-    lines.push(tokenizer_line(checkpoint.tokenizer_json.as_deref()));
-    lines.extend(model_lines);
-    value["kind"] = json!("checkpoint");
-    value["path"] = json!(checkpoint.path);
-    value["model_id"] = json!(checkpoint.model_id);
-    value["state"] = json!(state);
-    Ok((lines, value))
+    ]
 }
 
 /// A model file.
