@@ -121,6 +121,22 @@ pub enum CorpusError {
         /// The limit, bytes.
         limit: usize,
     },
+    /// A configuration that cannot be used.
+    #[error("the configuration `{}` is wrong: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A language that the filters cannot tell from others.
+    #[error("the filters do not know the language `{code}`; they know {known}")]
+    UnknownLanguage {
+        /// What was asked for.
+        code: String,
+        /// What there is.
+        known: String,
+    },
     /// A worker thread ended without an answer.
     #[error("a worker thread stopped while cleaning `{}`: {detail}", path.display())]
     Worker {

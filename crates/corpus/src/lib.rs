@@ -7,18 +7,25 @@
 //! - [`read_documents`]: JSON lines, plain text and folders of both as a stream of [`Document`]s.
 
 mod clean;
+mod dedup;
 mod document;
 mod domain;
 mod dump;
 mod error;
+mod filters;
 mod output;
 mod process;
 mod wikitext;
 
 pub use clean::{BlankLines, CleanOptions, CleanProgress, CleanSummary, JoinLines, clean_corpus};
+pub use dedup::{BANDS, ROWS, SHINGLE_WORDS, SIGNATURE, Shingler, Signature, jaccard};
 pub use document::{Document, Documents, MAX_LINE_BYTES, read_documents};
 pub use domain::{DomainDocuments, SplitSummary, domain_documents, export_split};
 pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
 pub use error::{CorpusError, Stop};
+pub use filters::{
+    Assessment, FilterConfig, FilterScratch, Filters, LanguageRules, QualityRules, Reason,
+    RepetitionRules, StubLimiter, StubRules, Variant,
+};
 pub use process::{WikiDrops, WikiOptions, WikiProgress, WikiSummary, process_wiki};
 pub use wikitext::{CleanOutcome, WikiCleaner, WikiNames};
