@@ -4,6 +4,7 @@
 //!   [`WikiCleaner`] (wikitext to text).
 //! - [`clean_corpus`]: text files and JSON lines made into clean documents.
 //! - [`domain_documents`]: the documents of a domain's training, validation or test split; [`export_split`] writes them into a file.
+//! - [`residue`]: what is left of markup in a text.
 //! - [`read_documents`]: JSON lines, plain text and folders of both as a stream of [`Document`]s.
 
 mod clean;
@@ -13,6 +14,7 @@ mod dump;
 mod error;
 mod output;
 mod process;
+mod residue;
 mod wikitext;
 
 pub use clean::{BlankLines, CleanOptions, CleanProgress, CleanSummary, JoinLines, clean_corpus};
@@ -21,4 +23,5 @@ pub use domain::{DomainDocuments, SplitSummary, domain_documents, export_split};
 pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
 pub use error::{CorpusError, Stop};
 pub use process::{WikiDrops, WikiOptions, WikiProgress, WikiSummary, process_wiki};
+pub use residue::{Residue, ResidueCounts, residue, residue_places};
 pub use wikitext::{CleanOutcome, WikiCleaner, WikiNames};
