@@ -121,6 +121,14 @@ pub enum CorpusError {
         /// The limit, bytes.
         limit: usize,
     },
+    /// A table of templates cannot be used.
+    #[error("`{}` is not a table of templates: {reason}; compare it with configs/corpus/templates.toml", path.display())]
+    Templates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A worker thread ended without an answer.
     #[error("a worker thread stopped while cleaning `{}`: {detail}", path.display())]
     Worker {

@@ -24,4 +24,6 @@ pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParse
 pub use error::{CorpusError, Stop};
 pub use process::{WikiDrops, WikiOptions, WikiProgress, WikiSummary, process_wiki};
 pub use residue::{Residue, ResidueCounts, residue, residue_places};
-pub use wikitext::{CleanOutcome, WikiCleaner, WikiNames};
+pub use wikitext::{
+    CleanOutcome, DroppedTemplate, TemplateReport, TemplateTable, WikiCleaner, WikiNames,
+};
