@@ -121,6 +121,14 @@ pub enum CorpusError {
         /// The limit, bytes.
         limit: usize,
     },
+    /// A table of templates cannot be used.
+    #[error("`{}` is not a table of templates: {reason}; compare it with configs/corpus/templates.toml", path.display())]
+    Templates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A configuration that cannot be used.
     #[error("the configuration `{}` is wrong: {reason}", path.display())]
     Config {
@@ -137,6 +145,9 @@ pub enum CorpusError {
         /// What there is.
         known: String,
     },
+    /// More documents than deduplication can number.
+    #[error("there are more than 4,294,967,294 documents: deduplicate them in parts")]
+    TooManyDocuments,
     /// A worker thread ended without an answer.
     #[error("a worker thread stopped while cleaning `{}`: {detail}", path.display())]
     Worker {

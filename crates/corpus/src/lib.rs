@@ -4,6 +4,7 @@
 //!   [`WikiCleaner`] (wikitext to text).
 //! - [`clean_corpus`]: text files and JSON lines made into clean documents.
 //! - [`domain_documents`]: the documents of a domain's training, validation or test split; [`export_split`] writes them into a file.
+//! - [`residue`]: what is left of markup in a text.
 //! - [`read_documents`]: JSON lines, plain text and folders of both as a stream of [`Document`]s.
 
 mod clean;
@@ -15,10 +16,14 @@ mod error;
 mod filters;
 mod output;
 mod process;
+mod residue;
 mod wikitext;
 
 pub use clean::{BlankLines, CleanOptions, CleanProgress, CleanSummary, JoinLines, clean_corpus};
-pub use dedup::{BANDS, ROWS, SHINGLE_WORDS, SIGNATURE, Shingler, Signature, jaccard};
+pub use dedup::{
+    BANDS, DedupOptions, Deduplicator, Duplicate, DuplicateKind, ExactDuplicates, NearDuplicate,
+    NearDuplicates, ROWS, SHINGLE_WORDS, SIGNATURE, Shingler, Signature, TextStore, jaccard,
+};
 pub use document::{Document, Documents, MAX_LINE_BYTES, read_documents};
 pub use domain::{DomainDocuments, SplitSummary, domain_documents, export_split};
 pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
@@ -28,4 +33,7 @@ pub use filters::{
     RepetitionRules, StubLimiter, StubRules, Variant,
 };
 pub use process::{WikiDrops, WikiOptions, WikiProgress, WikiSummary, process_wiki};
-pub use wikitext::{CleanOutcome, WikiCleaner, WikiNames};
+pub use residue::{Residue, ResidueCounts, residue, residue_places};
+pub use wikitext::{
+    CleanOutcome, DroppedTemplate, TemplateReport, TemplateTable, WikiCleaner, WikiNames,
+};

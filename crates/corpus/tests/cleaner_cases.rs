@@ -1,4 +1,4 @@
-//! Golden pages: `tests/cases/NAME.wiki` in, `tests/cases/NAME.txt` out, one failure mode of wikitext cleaning each. Needs nothing.
+//! Golden pages: `tests/corpus/NAME.wiki` in, `tests/corpus/NAME.txt` out, one failure mode of wikitext cleaning each. Needs nothing.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ fn clean(wikitext: &str) -> String {
 
 #[test]
 fn golden_pages() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus");
     let mut names: Vec<_> = std::fs::read_dir(&folder)
-        .expect("tests/cases is part of the crate")
+        .expect("tests/corpus is part of the repository")
         .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| path.extension().is_some_and(|e| e == "wiki"))
         .collect();
     names.sort();
-    assert!(names.len() >= 60, "{} golden pages", names.len());
+    assert!(names.len() >= 170, "{} golden pages", names.len());
     let mut failures = Vec::new();
     for path in &names {
         let input = std::fs::read_to_string(path).expect("a readable case");

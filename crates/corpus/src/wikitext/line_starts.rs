@@ -58,8 +58,19 @@ impl Scanner {
                 i
             }
             b'{' if second == b'|' && src.get(i + 2) != Some(&b'}') => {
-                self.push_frame(Kind::Table, true);
+                self.push_frame(Kind::Table, true, i);
                 i + 2
+            }
+            // `{|` and `|}` written with templates.
+            b'{' if src[i..].starts_with(b"{{{!}}") || src[i..].starts_with(b"{{(!}}") => {
+                self.push_frame(Kind::Table, true, i);
+                i + 6
+            }
+            b'{' if self.in_table()
+                && (src[i..].starts_with(b"{{!}}}") || src[i..].starts_with(b"{{!)}}")) =>
+            {
+                self.close_table();
+                i + 6
             }
             b'|' if second == b'}' => self.table_close(src, i),
             b'|' | b'!' if self.in_table() || (self.frames.is_empty() && first == b'|') => {
@@ -106,6 +117,12 @@ impl Scanner {
         if self.tables == 0 || template_end {
             return i;
         }
+        self.close_table();
+        i + 2
+    }
+
+    /// Drops the innermost table and whatever is open inside it.
+    fn close_table(&mut self) {
         while let Some(frame) = self.frames.last().copied() {
             self.out.truncate(frame.start);
             self.pop_frame();
@@ -114,7 +131,6 @@ impl Scanner {
             }
         }
         self.out.push(b'\n');
-        i + 2
     }
 
     /// Remembers, for constructs that may never close, where a line of ordinary text or a heading begins.
@@ -156,7 +172,9 @@ impl Scanner {
                 // The target of a link that never closed.
                 Kind::Link => (
                     frame.start,
-                    self.args.get(frame.args).copied().unwrap_or(frame.start),
+                    self.args
+                        .get(frame.args)
+                        .map_or(frame.start, |mark| mark.start),
                 ),
                 Kind::External => continue,
             };

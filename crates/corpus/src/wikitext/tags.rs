@@ -4,6 +4,7 @@ use memchr::memmem;
 
 use super::entities;
 use super::scan::{HARD_HOLE, LINE_BREAK, LIST, Scanner};
+use super::templates::glues;
 
 /// What becomes of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ fn classify(name: &[u8]) -> Option<Tag> {
         b"math" => Tag::Math(1),
         b"chem" => Tag::DropHole(2),
         b"ce" => Tag::DropHole(3),
-        b"score" => Tag::DropBlock(4),
+        b"score" => Tag::DropHole(4),
         b"hiero" => Tag::DropHole(5),
         b"pre" => Tag::DropHole(6),
         b"syntaxhighlight" => Tag::DropHole(7),
@@ -208,7 +209,7 @@ impl Scanner {
                     Tag::DropBlock(_) => self.out.extend_from_slice(b"\n\n"),
                     // A listing that begins a line is a block of its own; inside a line it is a word of the sentence.
                     Tag::DropHole(_) if matches!(self.out.last(), None | Some(b'\n')) => {
-                        self.out.push(b'\n')
+                        self.out.extend_from_slice(&[HARD_HOLE, b'\n'])
                     }
                     Tag::DropHole(_) => self.out.push(HARD_HOLE),
                     Tag::Math(_) => self.formula(content),
@@ -326,14 +327,7 @@ impl Scanner {
 
     /// Footnote marks stand between words that would otherwise run into each other.
     fn unglue(&mut self, src: &[u8], next: usize) -> usize {
-        let word_follows = src
-            .get(next)
-            .is_some_and(|b| b.is_ascii_alphanumeric() || *b == 0xC3);
-        let text_before = self
-            .out
-            .last()
-            .is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || b".,;:!?)".contains(b));
-        if word_follows && text_before {
+        if glues(self.out.last().copied(), src.get(next).copied()) {
             self.out.push(b' ');
         }
         next
@@ -440,7 +434,8 @@ fn end_of_closing_tag(src: &[u8], after: usize) -> usize {
     }
 }
 
-fn push_raised(out: &mut Vec<u8>, byte: u8) {
+/// A digit or sign, raised.
+pub(super) fn push_raised(out: &mut Vec<u8>, byte: u8) {
     const DIGITS: [&str; 10] = ["⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"];
     let text = match byte {
         b'0'..=b'9' => DIGITS[usize::from(byte - b'0')],
