@@ -59,8 +59,8 @@ pub(crate) struct WordSigns {
     pub words: u32,
     /// Words that stand in any list.
     pub common: u32,
-    /// Words that stand in the list of each language.
-    pub common_in: [u32; MAX_LANGUAGES],
+    /// Words that stand in the list of a wanted language.
+    pub wanted: u32,
     /// Σ ln p(w | language) over the words that stand in any list.
     pub score: [f32; MAX_LANGUAGES],
     /// Different stop words, at most 64 are told apart.
@@ -70,12 +70,12 @@ pub(crate) struct WordSigns {
     pub variant: Variant,
 }
 
-/// Reads the signs off the words.
-pub(crate) fn read_signs(words: &[Word], lexicon: &Lexicon) -> WordSigns {
+/// Reads the signs off the words; `wanted` has a bit for each language that is kept.
+pub(crate) fn read_signs(words: &[Word], lexicon: &Lexicon, wanted: u16) -> WordSigns {
     let mut signs = WordSigns {
         words: 0,
         common: 0,
-        common_in: [0; MAX_LANGUAGES],
+        wanted: 0,
         score: [0.0; MAX_LANGUAGES],
         stop_words: 0,
         urls: 0,
@@ -104,9 +104,7 @@ pub(crate) fn read_signs(words: &[Word], lexicon: &Lexicon) -> WordSigns {
                 for (sum, add) in signs.score.iter_mut().zip(&entry.log_frequency) {
                     *sum += add;
                 }
-                for (language, count) in signs.common_in.iter_mut().enumerate() {
-                    *count += u32::from(entry.languages >> language & 1);
-                }
+                signs.wanted += u32::from(entry.languages & wanted != 0);
             }
             if flags & STOP_WORD != 0 {
                 stop_words |= 1 << (word.hash >> 58);
@@ -151,7 +149,7 @@ mod tests {
         let lexicon = Lexicon::new(&["de".to_owned(), "que".to_owned()]);
         let mut scan = Scan::default();
         scan.read(text);
-        let signs = read_signs(&scan.words, &lexicon);
+        let signs = read_signs(&scan.words, &lexicon, 1);
         let best = signs.best_language(lexicon.languages.len());
         (signs, best.map(|best| lexicon.languages[best].clone()))
     }

@@ -102,7 +102,8 @@ impl Filters {
     pub fn assess(&self, text: &str, scratch: &mut FilterScratch) -> Assessment {
         let FilterScratch { scan, counts } = scratch;
         scan.read(text);
-        let signs = read_signs(&scan.words, &self.lexicon);
+        let wanted = self.wanted.iter().fold(0, |bits, l| bits | 1 << l);
+        let signs = read_signs(&scan.words, &self.lexicon, wanted);
         let best = signs.best_language(self.lexicon.languages.len());
         let reason = self
             .language_broken(scan, &signs, best)
@@ -139,12 +140,6 @@ impl Filters {
         best: Option<usize>,
     ) -> Option<Reason> {
         let rules = &self.config.language;
-        let common = self
-            .wanted
-            .iter()
-            .map(|&l| signs.common_in[l])
-            .max()
-            .unwrap_or(0);
         let other = best.is_some_and(|best| {
             !self
                 .wanted
@@ -159,7 +154,7 @@ impl Filters {
             (Reason::OtherLanguage, other),
             (
                 Reason::UnknownLanguage,
-                share(common.into(), signs.words.into()) < rules.min_common_words,
+                share(signs.wanted.into(), signs.words.into()) < rules.min_common_words,
             ),
         ])
     }

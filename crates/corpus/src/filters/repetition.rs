@@ -1,6 +1,6 @@
 //! How much of a text was already said in it: lines, and phrases of two to ten words (Gopher, Rae et al. 2021, table A1).
 
-use super::scan::{Line, RollingHash, Word};
+use super::scan::{Line, Word};
 
 /// Shares of a text that stand in it more than once, from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,8 +14,9 @@ pub(crate) struct Repetition {
 /// Counts of hashes, with memory that is kept from one text to the next.
 #[derive(Debug, Default)]
 pub(crate) struct HashCounts {
-    /// Hash, count; empty where the count is 0.
-    slots: Vec<(u64, u32)>,
+    /// High half of the hash, count; empty where the count is 0. The low bits of the hash are the place, so two hashes are taken for one only when some
+    /// 45 bits agree.
+    slots: Vec<(u32, u32)>,
 }
 
 impl HashCounts {
@@ -30,20 +31,39 @@ impl HashCounts {
     #[inline]
     fn add(&mut self, hash: u64) -> u32 {
         let mask = self.slots.len() - 1;
+        let tag = (hash >> 32) as u32;
         let mut at = hash as usize & mask;
         loop {
             let slot = &mut self.slots[at];
             if slot.1 == 0 {
-                *slot = (hash, 1);
+                *slot = (tag, 1);
                 return 1;
             }
-            if slot.0 == hash {
+            if slot.0 == tag {
                 slot.1 += 1;
                 return slot.1;
             }
             at = (at + 1) & mask;
         }
     }
+}
+
+/// Hashes of all phrases of `n` words, in their order: a polynomial in the words' hashes modulo 2⁶⁴, taken from each phrase to the next by one word out and one in.
+fn ngram_hashes(words: &[Word], n: usize) -> impl Iterator<Item = u64> + '_ {
+    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+    let last = (1..n).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
+    let mut sum = words[..n - 1].iter().fold(0u64, |sum, word| {
+        sum.wrapping_mul(FACTOR).wrapping_add(word.hash)
+    });
+    words[n - 1..]
+        .iter()
+        .zip(words)
+        .map(move |(enters, leaves)| {
+            let whole = sum.wrapping_mul(FACTOR).wrapping_add(enters.hash);
+            sum = whole.wrapping_sub(leaves.hash.wrapping_mul(last));
+            let mixed = (whole ^ (whole >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+            mixed ^ (mixed >> 32)
+        })
 }
 
 /// Lines and characters in lines that stood before.
@@ -61,12 +81,6 @@ pub(crate) fn repeated_lines(lines: &[Line], counts: &mut HashCounts) -> Repetit
         lines: repeated as f64 / lines.len().max(1) as f64,
         line_chars: repeated_chars as f64 / chars.max(1) as f64,
     }
-}
-
-fn ngram_hash(words: &[Word]) -> u64 {
-    let mut hash = RollingHash::new();
-    words.iter().for_each(|word| hash.push(word.hash));
-    hash.finish()
 }
 
 fn chars_of(words: &[Word]) -> u64 {
@@ -95,10 +109,10 @@ pub(crate) fn top_ngram_over(
         counts.reset(words.len());
         let mut top = 0u32;
         let mut heaviest = 0u64;
-        for ngram in words.windows(n) {
-            let count = counts.add(ngram_hash(ngram));
+        for (at, hash) in ngram_hashes(words, n).enumerate() {
+            let count = counts.add(hash);
             if count > 1 && count >= top {
-                let chars = u64::from(count) * chars_of(ngram);
+                let chars = u64::from(count) * chars_of(&words[at..at + n]);
                 // Of phrases that are equally common the longest counts.
                 heaviest = if count > top {
                     chars
@@ -134,8 +148,8 @@ pub(crate) fn repeated_ngrams_over(
         let mut covered = 0u64;
         // Words before this one are counted already.
         let mut counted = 0;
-        for (at, ngram) in words.windows(n).enumerate() {
-            if counts.add(ngram_hash(ngram)) > 1 {
+        for (at, hash) in ngram_hashes(words, n).enumerate() {
+            if counts.add(hash) > 1 {
                 let from = counted.max(at);
                 covered += chars_of(&words[from..at + n]);
                 counted = at + n;

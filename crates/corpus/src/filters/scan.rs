@@ -25,7 +25,7 @@ pub(crate) const AFTER_STOP: u8 = 8;
 pub(crate) struct Line {
     /// Hash of the line without the blanks around it.
     pub hash: u64,
-    /// Its length, characters.
+    /// Its length without the blanks around it, characters.
     pub chars: u32,
     /// First and last character.
     pub first: char,
@@ -126,52 +126,25 @@ impl Open {
         flags: 0,
         ending: 0,
     };
-}
-
-/// A line being read.
-struct OpenLine {
-    hash: RollingHash,
-    /// As far as the last character that is not a blank.
-    trimmed_hash: RollingHash,
-    chars: u32,
-    trimmed_chars: u32,
-    first: Option<char>,
-    last: char,
-    /// Full stops at its end.
-    dots: u32,
-}
-
-impl OpenLine {
-    const EMPTY: Self = Self {
-        hash: RollingHash::new(),
-        trimmed_hash: RollingHash::new(),
-        chars: 0,
-        trimmed_chars: 0,
-        first: None,
-        last: ' ',
-        dots: 0,
-    };
 
     #[inline]
-    fn push(&mut self, c: char) {
-        self.hash.push(u64::from(c));
+    fn push(&mut self, small: char) {
+        self.hash.push(u64::from(small));
         self.chars += 1;
-        if self.first.is_none() {
-            self.first = Some(c);
-        }
-        self.dots = if c == '.' { self.dots + 1 } else { 0 };
-        self.last = c;
-        self.trimmed_hash = self.hash;
-        self.trimmed_chars = self.chars;
+        self.ending = (self.ending << 21 | u64::from(small)) & ((1 << 63) - 1);
     }
+}
 
-    #[inline]
-    fn push_blank(&mut self, c: char) {
-        if self.first.is_some() {
-            self.hash.push(u64::from(c));
-            self.chars += 1;
-        }
-    }
+/// What a scan remembers from one character to the next.
+struct Position {
+    word: Open,
+    after_stop: u8,
+    /// A full stop or the like was the last character but for closing marks.
+    stopped: bool,
+    /// Full stops in a row.
+    dots: u32,
+    /// Byte where the line begins.
+    line_start: usize,
 }
 
 impl Scan {
@@ -189,54 +162,56 @@ impl Scan {
     }
 
     fn pass(&mut self, text: &str) {
-        let mut word = Open::NONE;
-        let mut line = OpenLine::EMPTY;
-        let mut after_stop = AFTER_STOP;
-        // A full stop or the like was the last character but for closing quotation marks.
-        let mut stopped = false;
-        for c in text.chars() {
-            self.chars += 1;
-            let letter = match c {
-                'a'..='z' | 'A'..='Z' => true,
-                '0'..='9' => {
-                    self.digits += 1;
-                    false
-                }
-                '\0'..='\u{7F}' => {
-                    self.close_word(&mut word, &mut after_stop);
-                    self.mark(c, &mut line, &mut after_stop, &mut stopped);
-                    continue;
-                }
-                _ if c.is_alphanumeric() => c.is_alphabetic(),
-                _ => {
-                    self.close_word(&mut word, &mut after_stop);
-                    self.mark(c, &mut line, &mut after_stop, &mut stopped);
-                    continue;
-                }
-            };
-            let small = lower(c);
-            if letter {
+        let mut at = Position {
+            word: Open::NONE,
+            after_stop: AFTER_STOP,
+            stopped: false,
+            dots: 0,
+            line_start: 0,
+        };
+        let bytes = text.as_bytes();
+        let mut next = 0;
+        while let Some(&byte) = bytes.get(next) {
+            if byte.is_ascii_alphabetic() {
+                // Most of any text.
+                at.word.push(char::from(byte | 0x20));
+                at.word.flags |= HAS_LETTER;
                 self.letters += 1;
-                self.latin += u64::from(is_latin(c));
-                word.flags |= HAS_LETTER;
+                self.latin += 1;
+                self.chars += 1;
+                next += 1;
+                continue;
             }
-            word.hash.push(u64::from(small));
-            word.chars += 1;
-            word.ending = (word.ending << 21 | u64::from(small)) & ((1 << 63) - 1);
-            line.push(c);
-            stopped = false;
+            let Some(c) = text[next..].chars().next() else {
+                break;
+            };
+            next += c.len_utf8();
+            self.chars += 1;
+            if c.is_ascii_digit() || (!c.is_ascii() && c.is_alphanumeric()) {
+                if c.is_alphabetic() {
+                    self.letters += 1;
+                    self.latin += u64::from(is_latin(c));
+                    at.word.flags |= HAS_LETTER;
+                }
+                self.digits += u64::from(c.is_ascii_digit());
+                at.word.push(lower(c));
+            } else {
+                self.close_word(&mut at);
+                self.mark(c, text, next, &mut at);
+            }
         }
-        self.close_word(&mut word, &mut after_stop);
-        self.sentences += u64::from(stopped);
-        self.close_line(&mut line);
+        self.close_word(&mut at);
+        self.sentences += u64::from(at.stopped);
+        self.close_line(text, bytes.len(), &mut at);
     }
 
     #[inline]
-    fn close_word(&mut self, word: &mut Open, after_stop: &mut u8) {
+    fn close_word(&mut self, at: &mut Position) {
+        let word = at.word;
         if word.chars == 0 {
             return;
         }
-        let mut flags = word.flags | *after_stop;
+        let mut flags = word.flags | at.after_stop;
         if word.ending == NDO {
             flags |= ENDS_NDO;
         }
@@ -250,66 +225,85 @@ impl Scan {
         });
         self.word_chars += u64::from(word.chars);
         self.longest_word = self.longest_word.max(word.chars);
-        *word = Open::NONE;
-        *after_stop = 0;
+        at.word = Open::NONE;
+        at.after_stop = 0;
+        at.stopped = false;
+        at.dots = 0;
     }
 
-    /// A character that is neither letter nor digit.
+    /// A character that is neither letter nor digit; `next` is the byte after it.
     #[inline]
-    fn mark(&mut self, c: char, line: &mut OpenLine, after_stop: &mut u8, stopped: &mut bool) {
+    fn mark(&mut self, c: char, text: &str, next: usize, at: &mut Position) {
         match c {
+            ' ' => self.blank(at),
             '\n' => {
+                self.blank(at);
                 self.line_breaks += 1;
-                self.whitespace += 1;
-                self.sentences += u64::from(*stopped);
-                *stopped = false;
-                *after_stop = AFTER_STOP;
-                self.close_line(line);
+                at.after_stop = AFTER_STOP;
+                self.close_line(text, next - 1, at);
             }
-            _ if c.is_whitespace() => {
-                self.whitespace += 1;
-                self.sentences += u64::from(*stopped);
-                *stopped = false;
-                line.push_blank(c);
+            '.' => {
+                at.dots += 1;
+                self.symbols += u64::from(at.dots == 3);
+                (at.stopped, at.after_stop) = (true, AFTER_STOP);
+                return;
             }
-            _ => {
-                match c {
-                    '.' | '!' | '?' | '…' => {
-                        *stopped = true;
-                        *after_stop = AFTER_STOP;
-                        let ellipsis = c == '…' || (c == '.' && line.dots == 2);
-                        self.symbols += u64::from(ellipsis);
-                    }
-                    '"' | '\'' | '”' | '’' | '»' | ')' | ']' => {
-                        self.brackets += u64::from(c == ')' || c == ']');
-                    }
-                    '(' | '[' | '{' | '}' => {
-                        self.brackets += 1;
-                        *stopped = false;
-                    }
-                    '#' => {
-                        self.symbols += 1;
-                        *stopped = false;
-                    }
-                    _ => *stopped = false,
-                }
-                line.push(c);
+            '!' | '?' => (at.stopped, at.after_stop) = (true, AFTER_STOP),
+            '…' => {
+                self.symbols += 1;
+                (at.stopped, at.after_stop) = (true, AFTER_STOP);
             }
+            // These close what a sentence that has ended stands in.
+            '"' | '\'' | '”' | '’' | '»' => {}
+            ')' | ']' => self.brackets += 1,
+            '(' | '[' | '{' | '}' => {
+                self.brackets += 1;
+                at.stopped = false;
+            }
+            '#' => {
+                self.symbols += 1;
+                at.stopped = false;
+            }
+            _ if c.is_whitespace() => self.blank(at),
+            _ => at.stopped = false,
         }
+        at.dots = 0;
     }
 
-    fn close_line(&mut self, line: &mut OpenLine) {
-        if let Some(first) = line.first {
+    #[inline]
+    fn blank(&mut self, at: &mut Position) {
+        self.whitespace += 1;
+        self.sentences += u64::from(at.stopped);
+        at.stopped = false;
+    }
+
+    fn close_line(&mut self, text: &str, end: usize, at: &mut Position) {
+        let line = text[at.line_start..end].trim();
+        if let (Some(first), Some(last)) = (line.chars().next(), line.chars().next_back()) {
             self.lines.push(Line {
-                hash: line.trimmed_hash.finish(),
-                chars: line.trimmed_chars,
+                hash: bytes_hash(line.as_bytes()),
+                chars: u32::try_from(line.chars().count()).unwrap_or(u32::MAX),
                 first,
-                last: line.last,
-                ellipsis: line.last == '…' || line.dots >= 3,
+                last,
+                ellipsis: last == '…' || line.ends_with("..."),
             });
         }
-        *line = OpenLine::EMPTY;
+        at.line_start = end + 1;
     }
+}
+
+/// Eight bytes at a time: lines are as long as the text.
+fn bytes_hash(bytes: &[u8]) -> u64 {
+    let mut hash = RollingHash::new();
+    hash.push(bytes.len() as u64);
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for chunk in chunks {
+        hash.push(u64::from_le_bytes(*chunk));
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    hash.push(u64::from_le_bytes(last));
+    hash.finish()
 }
 
 #[cfg(test)]
