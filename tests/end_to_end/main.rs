@@ -3,8 +3,10 @@
 //! Needs nothing but this repository: text comes from the sample inside the program, models are made on the spot.
 
 mod adapters;
+mod audit;
 mod bad_input;
 mod benchmark;
+mod corpus;
 #[cfg(feature = "train")]
 mod demo;
 mod domains;

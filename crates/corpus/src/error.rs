@@ -148,6 +148,26 @@ pub enum CorpusError {
     /// More documents than deduplication can number.
     #[error("there are more than 4,294,967,294 documents: deduplicate them in parts")]
     TooManyDocuments,
+    /// Where the sources of a corpus are is not known.
+    #[error(
+        "the configuration names no `root`: name the folder below which the sources are, there or with --data-root"
+    )]
+    NoRoot,
+    /// Another process builds into the folder.
+    #[error("another process is building into {}: wait for it, or choose another --output", .0.display())]
+    Busy(PathBuf),
+    /// The output folder cannot be used.
+    #[error(transparent)]
+    Output(Box<ptbr_model::CheckpointError>),
+    /// The filters dropped every document.
+    #[error("no document is left for `{}`: the counts of reasons and rejects.jsonl say why", .0.display())]
+    NothingLeft(PathBuf),
+    /// A tokenizer could not be read, learned or written.
+    #[error(transparent)]
+    Tokenizer(#[from] ptbr_tokenizer::TokenizerError),
+    /// A token file could not be written.
+    #[error(transparent)]
+    Dataset(#[from] ptbr_dataset::DatasetError),
     /// A worker thread ended without an answer.
     #[error("a worker thread stopped while cleaning `{}`: {detail}", path.display())]
     Worker {

@@ -1,12 +1,15 @@
 //! One module a command: its flags, one call into a crate, and what it prints.
 
 pub mod adapters;
+pub mod audit_corpus;
 pub mod benchmark;
+pub mod build_dataset;
 pub mod clean_corpus;
 #[cfg(feature = "train")]
 pub mod demo;
 pub mod domains;
 pub mod evaluate;
+pub mod filter_corpus;
 #[cfg(feature = "train")]
 pub mod finetune;
 pub mod generate;

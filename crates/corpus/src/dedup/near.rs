@@ -64,7 +64,6 @@ pub struct NearDuplicates {
     /// For each kept document and band the one before it in the same band.
     before: Vec<[u32; BANDS]>,
     shingler: Shingler,
-    candidates: Vec<u32>,
 }
 
 impl NearDuplicates {
@@ -75,7 +74,6 @@ impl NearDuplicates {
             latest: FxHashMap::default(),
             before: Vec::new(),
             shingler: Shingler::default(),
-            candidates: Vec::new(),
         }
     }
 
@@ -89,22 +87,12 @@ impl NearDuplicates {
         signature: &Signature,
         store: &mut impl TextStore,
     ) -> Result<Option<NearDuplicate>, CorpusError> {
-        self.candidates.clear();
-        for (band, key) in band_keys(signature).iter().enumerate() {
-            let mut at = self.latest.get(key).copied().unwrap_or(NONE);
-            while at != NONE {
-                self.candidates.push(at);
-                at = self.before[at as usize][band];
-            }
-        }
-        if self.candidates.is_empty() {
+        let candidates = self.candidates(signature);
+        if candidates.is_empty() {
             return Ok(None);
         }
-        self.candidates.sort_unstable();
-        self.candidates.dedup();
-        self.candidates.truncate(self.options.max_candidates);
         let own = self.shingler.shingle_set(text);
-        for &of in &self.candidates {
+        for of in candidates {
             let other = self.shingler.shingle_set(&store.text(of)?);
             // Sets of such different sizes cannot be that similar.
             let (small, large) = (own.len().min(other.len()), own.len().max(other.len()));
@@ -117,6 +105,22 @@ impl NearDuplicates {
             }
         }
         Ok(None)
+    }
+
+    /// Kept documents that share a band with this signature, the earliest first, as many as the options allow.
+    pub fn candidates(&self, signature: &Signature) -> Vec<u32> {
+        let mut candidates = Vec::new();
+        for (band, key) in band_keys(signature).iter().enumerate() {
+            let mut at = self.latest.get(key).copied().unwrap_or(NONE);
+            while at != NONE {
+                candidates.push(at);
+                at = self.before[at as usize][band];
+            }
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates.truncate(self.options.max_candidates);
+        candidates
     }
 
     /// Remembers a document that is kept, and returns its number: 0, 1, 2, …
