@@ -75,11 +75,7 @@ fn text_kind(path: &Path) -> Option<bool> {
 
 /// The text files of `path`, sorted by name.
 pub(crate) fn list_text_files(path: &Path) -> Result<Vec<TextFile>, CorpusError> {
-    list_files(
-        path,
-        text_kind,
-        ".jsonl or .txt (with .gz or .zst behind it when it is packed)",
-    )
+    list_files(path, text_kind, ".jsonl or .txt")
 }
 
 /// The files of `path` that are of a `kind`, sorted by name; `endings` says which names are. The kind is whether it is JSON lines.
@@ -138,7 +134,7 @@ pub(crate) fn list_files(
     if found.is_empty() {
         return Err(CorpusError::Unsupported {
             path: path.to_path_buf(),
-            reason: format!("the folder holds no file whose name ends in {endings}"),
+            reason: format!("the folder holds no {endings} file"),
         });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));

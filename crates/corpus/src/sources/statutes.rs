@@ -23,7 +23,7 @@ fn is_note(inside: &str) -> bool {
 
 /// Labels of which nothing may be left: "Art. 5:", "§ 2º", "IV -", "a)", "Parágrafo único:".
 fn is_bare_label(line: &str) -> bool {
-    let words = line.trim_end_matches([':', '-', '–', '.', ')', ' ']);
+    let words = line.trim_end_matches([':', ';', '-', '–', '.', ')', ' ']);
     let mut left = words.split_whitespace();
     let first = left.next().unwrap_or_default();
     let label = first.eq_ignore_ascii_case("art.")
