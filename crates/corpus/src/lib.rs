@@ -20,9 +20,11 @@ mod wikitext;
 pub use clean::{BlankLines, CleanOptions, CleanProgress, CleanSummary, JoinLines, clean_corpus};
 pub use document::{Document, Documents, MAX_LINE_BYTES, read_documents};
 pub use domain::{DomainDocuments, SplitSummary, domain_documents, export_split};
-pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
+pub use dump::{Bz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
 pub use error::{CorpusError, Stop};
-pub use process::{WikiDrops, WikiOptions, WikiProgress, WikiSummary, process_wiki};
+pub use process::{
+    Shard, WikiDrops, WikiOptions, WikiProgress, WikiSummary, merge_shards, process_wiki,
+};
 pub use residue::{Residue, ResidueCounts, residue, residue_places};
 pub use wikitext::{
     CleanOutcome, DroppedTemplate, TemplateReport, TemplateTable, WikiCleaner, WikiNames,

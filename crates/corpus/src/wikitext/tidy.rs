@@ -108,6 +108,10 @@ fn tidy_marks(src: &[u8], out: &mut Vec<u8>) {
             }
             b'!' | b'?' => {
                 trim_blank(out, base);
+                // `< !--` does not become the beginning of a comment.
+                if last_of(out, base) == Some(b'<') {
+                    out.push(b' ');
+                }
                 out.push(byte);
             }
             b'(' | b'[' => {
