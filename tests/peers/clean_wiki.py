@@ -162,6 +162,24 @@ def fours(text):
     return [" ".join(split[n : n + 4]) for n in range(len(split) - 3)]
 
 
+HOLE = " zzholezz "
+
+
+def rendered_words(wikitext):
+    """The words of a page in their order, with a mark where a template or a formula stood: what a sentence without one must be found in."""
+    text = re.sub(r"<!--.*?-->", "", wikitext, flags=re.S)
+    text = re.sub(r"<ref[^<>]*/>|<ref[^<>]*>.*?</ref>", "", text, flags=re.S | re.I)
+    text = re.sub(r"<(math|chem|gallery|timeline|score)\b.*?</\1>", HOLE, text, flags=re.S | re.I)
+    for _ in range(8):
+        text, n = re.subn(r"\{\{[^{}]*\}\}", HOLE, text)
+        if n == 0:
+            break
+    text = re.sub(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]", r"\1", text)
+    text = re.sub(r"\[https?://\S+ ?([^\[\]]*)\]", r"\1", text)
+    text = re.sub(r"</?[a-z][^<>]*>", "", text, flags=re.I).replace("''", "")
+    return normal(html.unescape(text).replace("''", ""))
+
+
 def sentences(text):
     for line in text.splitlines():
         for part in re.split(r"(?<=[.!?…])[\"”»')\]]*\s+(?=[^\W\d_a-z]|\d)", line):
@@ -192,8 +210,9 @@ def run(args):
     for cleaner in CLEANERS:
         for dump in args.dumps:
             kept[cleaner].update(documents(os.path.join(args.work, cleaner, os.path.basename(dump))))
-    # Prose: sentences of six words and more, free of residue, that at least two of the cleaners agree on, in pages that all have. One that mended a
-    # hole in such a sentence keeps it too: most of its runs of four words are there.
+    # Prose: sentences of six words and more, free of residue, that at least two of the cleaners agree on, in pages that all have, and inside of which
+    # the wikitext has no template or formula: what only lacks one there is no prose. Kept is one most of whose runs of four words are there.
+    source = {title: rendered_words(text) for dump in args.dumps for title, text in pages(dump) if title in common}
     common = set.intersection(*(set(k) for k in kept.values()))
     found = {c: {} for c in CLEANERS}
     for cleaner in CLEANERS:
@@ -205,7 +224,7 @@ def run(args):
         counts = collections.Counter(s for c in CLEANERS for s in found[c][title])
         runs = {c: set(fours(normal(kept[c][title]))) for c in CLEANERS}
         for sentence, n in counts.items():
-            if n >= 2:
+            if n >= 2 and sentence in source.get(title, ""):
                 agreed += 1
                 own = fours(sentence)
                 for c in CLEANERS:

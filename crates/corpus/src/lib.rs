@@ -24,6 +24,7 @@ pub use dump::{Bz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
 pub use error::{CorpusError, Stop};
 pub use process::{
     Shard, WikiDrops, WikiOptions, WikiProgress, WikiSummary, merge_shards, process_wiki,
+    write_template_report,
 };
 pub use residue::{Residue, ResidueCounts, residue, residue_places};
 pub use wikitext::{

@@ -4,6 +4,7 @@
 mod journal;
 mod pages;
 mod pipeline;
+mod report;
 mod shards;
 mod sink;
 
@@ -22,6 +23,7 @@ use crate::wikitext::{DroppedTemplate, TemplateReport, TemplateTable};
 use journal::{Growing, Recipe, hex};
 use pages::{Counts, Wiki};
 use pipeline::{End, PageSource, run_here, run_threads};
+pub use report::write_template_report;
 pub use shards::{Shard, merge_shards};
 use sink::Sink;
 
