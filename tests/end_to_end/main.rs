@@ -24,6 +24,7 @@ mod program;
 mod quantize;
 mod samples;
 mod serve;
+mod shards;
 #[cfg(feature = "train")]
 mod training;
 #[cfg(all(feature = "train", feature = "gpu"))]

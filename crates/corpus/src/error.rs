@@ -121,6 +121,20 @@ pub enum CorpusError {
         /// The limit, bytes.
         limit: usize,
     },
+    /// Another process is writing the same output.
+    #[error("another process is writing `{}`: wait for it, or give another folder", path.display())]
+    Busy {
+        /// The file that is being written.
+        path: PathBuf,
+    },
+    /// Parts of a dump do not make a whole.
+    #[error("cannot join the shards in `{}`: {reason}", folder.display())]
+    Shards {
+        /// Where they are.
+        folder: PathBuf,
+        /// What is missing or does not fit, and what to do.
+        reason: String,
+    },
     /// A table of templates cannot be used.
     #[error("`{}` is not a table of templates: {reason}; compare it with configs/corpus/templates.toml", path.display())]
     Templates {
@@ -153,9 +167,6 @@ pub enum CorpusError {
         "the configuration names no `root`: name the folder below which the sources are, there or with --data-root"
     )]
     NoRoot,
-    /// Another process builds into the folder.
-    #[error("another process is building into {}: wait for it, or choose another --output", .0.display())]
-    Busy(PathBuf),
     /// The output folder cannot be used.
     #[error(transparent)]
     Output(Box<ptbr_model::CheckpointError>),

@@ -42,13 +42,16 @@ pub use dedup::{
 };
 pub use document::{Document, Documents, MAX_LINE_BYTES, read_documents};
 pub use domain::{DomainDocuments, SplitSummary, domain_documents, export_split};
-pub use dump::{Bz2Reader, ParallelBz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
+pub use dump::{Bz2Reader, SiteInfo, WikiPage, WikiStreamParser, open_dump};
 pub use error::{CorpusError, Stop};
 pub use filters::{
     Assessment, FilterConfig, FilterScratch, Filters, LanguageRules, QualityRules, Reason,
     RepetitionRules, StubLimiter, StubRules, Variant,
 };
-pub use process::{WikiDrops, WikiOptions, WikiProgress, WikiSummary, process_wiki};
+pub use process::{
+    Shard, WikiDrops, WikiOptions, WikiProgress, WikiSummary, merge_shards, process_wiki,
+    write_template_report,
+};
 pub use residue::{Residue, ResidueCounts, residue, residue_places};
 pub use sources::{DocumentUnit, Record, SourceConfig, SourceKind};
 pub use wikitext::{

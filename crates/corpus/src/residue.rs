@@ -181,7 +181,7 @@ pub fn residue_places(text: &str) -> impl Iterator<Item = (Residue, usize)> + '_
 /// Bytes at which residue may begin.
 const WATCHED: [bool; 256] = {
     let mut table = [false; 256];
-    let marks = b"{}[]|<-_&'(.,;:!?";
+    let marks = b"{}[]|<-_&'(.,;!?";
     let mut n = 0;
     while n < marks.len() {
         table[marks[n] as usize] = true;
@@ -221,7 +221,7 @@ fn found(text: &str, at: usize) -> Option<(Residue, usize)> {
         b'(' => {
             empty_parentheses(text.as_bytes(), at).map(|length| (Residue::EmptyParentheses, length))
         }
-        b'.' | b',' | b';' | b':' | b'!' | b'?' => {
+        b'.' | b',' | b';' | b'!' | b'?' => {
             glued_after_mark(text, at).then_some((Residue::GluedWords, 1))
         }
         b'A'..=b'Z' | 0xC3 => glued_to_small_word(text, at).then_some((Residue::GluedWords, 1)),
@@ -320,25 +320,24 @@ fn entity(rest: &[u8]) -> Option<usize> {
     known.then_some(length + 2)
 }
 
-/// `()`, `( )`, `(, ;)`: nothing said. After a word's end it is a call, `printf()`.
+/// `()`, `( )`, `(, ;)`: nothing said. After a word's end it is a call, `printf()`; `(-)` and `(.)` are meant.
 fn empty_parentheses(text: &[u8], at: usize) -> Option<usize> {
     let inside = text[at + 1..]
         .iter()
         .take(16)
-        .take_while(|b| b" ,;:.-".contains(b))
+        .take_while(|b| b" ,;:".contains(b))
         .count();
     if text.get(at + 1 + inside) != Some(&b')') {
         return None;
     }
-    let dots = text[at + 1..at + 1 + inside].starts_with(b"..");
     let call = inside == 0
         && at > 0
         && (text[at - 1].is_ascii_alphanumeric() || b"_]>".contains(&text[at - 1]));
-    (!dots && !call).then_some(inside + 2)
+    (!call).then_some(inside + 2)
 }
 
-/// `partiu.No`: a stop between two letters of running text. Addresses, file names and initials are left alone.
-fn glued_after_mark(text: &str, at: usize) -> bool {
+/// `partiu.No`: a stop or comma at byte `at` between two letters of running text. Addresses, file names and initials are left alone.
+pub(crate) fn glued_after_mark(text: &str, at: usize) -> bool {
     let before = &text[..at];
     let mut letters = before.chars().rev();
     let small = (0..3).all(|_| letters.next().is_some_and(char::is_lowercase));
@@ -360,10 +359,18 @@ fn glued_after_mark(text: &str, at: usize) -> bool {
         .last()
         .map_or(at, |(n, _)| n);
     let word_end = text[at..]
-        .find(char::is_whitespace)
-        .map_or(text.len(), |n| at + n);
+        .char_indices()
+        .take(64)
+        .find(|(_, c)| c.is_whitespace())
+        .map_or_else(
+            || text.len().min(text.ceil_char_boundary(at + 64)),
+            |(n, _)| at + n,
+        );
     let word = &text[word_start..word_end];
-    !word.contains(['/', '@', '\\', '_', '=', '(']) && !word.starts_with("www")
+    let stops = word.trim_end_matches(['.', ',', ';', '!', '?', ')', '"']);
+    !word.contains(['/', '@', '\\', '_', '=', '('])
+        && !stops.is_empty()
+        && stops.bytes().filter(|b| b".,;!?:".contains(b)).count() == 1
 }
 
 /// `deJaneiro`: a function word of Portuguese with a capitalized word at its end.
@@ -434,6 +441,7 @@ mod tests {
             "O JavaScript, o YouTube, o iPhone e a McLaren de Ayrton.",
             "d'água, 'aspas', AT&T; R&B",
             "O arquivo __init__ e o nome snake_case.",
+            "A classe java.text.RuleBasedCollator e o sinal (-); ver Categoria:Cetáceos (...) aqui.",
             "Veja www.Exemplo.com e o sítio Node.js, às 10:30.",
             "se a < b e c > d então {x | x > 0}",
             "S. Paulo, D. João VI, Sr.João, J.R.R. Tolkien (...) fim (…)",

@@ -16,11 +16,13 @@ use serde_json::Value;
 /// A sentence of real words that no other number gives.
 fn sentence(n: usize) -> String {
     const THINGS: [&str; 24] = [
-        "rio", "mercado", "porto", "teatro", "jornal", "livro", "bairro", "campo", "moinho", "barco", "vento", "muro", "prato", "sino", "poço", "trilho",
-        "celeiro", "quadro", "viajante", "padre", "médico", "pescador", "soldado", "poeta",
+        "rio", "mercado", "porto", "teatro", "jornal", "livro", "bairro", "campo", "moinho",
+        "barco", "vento", "muro", "prato", "sino", "poço", "trilho", "celeiro", "quadro",
+        "viajante", "padre", "médico", "pescador", "soldado", "poeta",
     ];
     const DEEDS: [&str; 12] = [
-        "cresceu", "mudou", "acabou", "começou", "ficou", "voltou", "parou", "subiu", "desceu", "falou", "calou", "sumiu",
+        "cresceu", "mudou", "acabou", "começou", "ficou", "voltou", "parou", "subiu", "desceu",
+        "falou", "calou", "sumiu",
     ];
     const FORMS: [&str; 8] = [
         "O T não D com o T, mas aquele T número N já D.",
@@ -34,7 +36,9 @@ fn sentence(n: usize) -> String {
     ];
     let mut seed = n as u64;
     let mut draw = |most: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize % most
     };
     let mut said = String::new();
@@ -72,7 +76,7 @@ fn sources(root: &Path) -> String {
     write(&root.join("textos/a.txt"), texts.join("\n\n").as_bytes());
     // Documents 3 and 4 again, one of them with a word changed; one in English; and new ones.
     let mut lines = json_line("igual", &prose(3));
-    lines += &json_line("quase", &prose(4).replacen("esperava", "contava", 1));
+    lines += &json_line("quase", &prose(4).replacen("minha casa", "minha tenda", 1));
     lines += &json_line(
         "inglês",
         &"The river rises in the mountains and runs to the north of the country. ".repeat(9),

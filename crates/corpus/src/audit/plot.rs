@@ -46,9 +46,13 @@ pub(super) fn bars(rows: &[(String, u64)]) -> String {
     let mut out = String::from("<table class=\"bars\">\n");
     for (name, count) in rows {
         let percent = *count as f64 * 100.0 / most as f64;
+        let bar = match count {
+            0 => String::new(),
+            _ => format!("<span class=\"bar\" style=\"width:{percent:.2}%\"></span>"),
+        };
         let _ = writeln!(
             out,
-            "<tr><th scope=\"row\">{}</th><td><span class=\"bar\" style=\"width:{percent:.2}%\"></span></td><td class=\"n\">{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{bar}</td><td class=\"n\">{}</td></tr>",
             escape(name),
             thousands(*count)
         );
@@ -71,7 +75,7 @@ pub(super) fn histogram(title: &str, rows: &[(String, u64)]) -> String {
         .max(1);
     let step = WIDTH as f64 / rows.len().max(1) as f64;
     let mut out = format!(
-        "<svg class=\"histogram\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
+        "<div class=\"wide\"><svg class=\"histogram\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
         escape(title)
     );
     for (at, (name, count)) in rows.iter().enumerate() {
@@ -95,7 +99,7 @@ pub(super) fn histogram(title: &str, rows: &[(String, u64)]) -> String {
             count = thousands(*count),
         );
     }
-    out.push_str("</svg>\n");
+    out.push_str("</svg></div>\n");
     out
 }
 

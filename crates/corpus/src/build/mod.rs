@@ -31,7 +31,7 @@ pub(crate) use filter::draw;
 
 use dedup::{Input, deduplicate, output_file};
 use filter::{FilterStage, documents_file};
-use stage::{Done, Key};
+use stage::{Begin, Done, Key};
 use tokens::{Part, learn_tokenizer, write_tokens};
 
 /// Counted up when a stage writes something else for the same input.
@@ -109,7 +109,7 @@ pub fn build_dataset(
         return Err(CorpusError::NoRoot);
     };
     let _lock = OutputLock::acquire(output).map_err(|error| match error {
-        CheckpointError::Locked { path } => CorpusError::Busy(path),
+        CheckpointError::Locked { path } => CorpusError::Busy { path },
         other => CorpusError::Output(Box::new(other)),
     })?;
     let mut build = Build {
@@ -237,15 +237,21 @@ impl Build<'_> {
         for split in Split::ALL {
             for (file, _) in self.files(source, split)? {
                 let name = format!("read {}", source.name);
-                let options = WikiOptions::default();
+                let options = WikiOptions {
+                    namespaces: source.namespaces.clone(),
+                    ..WikiOptions::default()
+                };
                 let mut key = Key::of("read", VERSION);
                 key.file("dump", &file.path)?;
                 key.value(&options)?;
+                key.bytes(include_bytes!("../../../../configs/corpus/templates.toml"));
                 let progress = &mut *self.progress;
                 let done = stage::run(
                     &self.cache,
                     &format!("read-{}", source.name),
                     &key,
+                    // `process_wiki` keeps a journal.
+                    Begin::WhereItWas,
                     |folder| {
                         let summary = process_wiki(&file.path, folder, &options, &mut |at| {
                             progress(&BuildProgress {
@@ -310,6 +316,7 @@ impl Build<'_> {
             &self.cache,
             &format!("filter-{}", source.name),
             &key,
+            Begin::Anew,
             |folder| {
                 let mut stage = FilterStage::new(&filters, tag_only, split_options, folder);
                 let mut read = 0;
@@ -359,7 +366,7 @@ impl Build<'_> {
         }
         let (options, tag_only) = (self.config.dedup, self.config.tag_only);
         let progress = &mut *self.progress;
-        let done = stage::run(&self.cache, "dedup", &key, |folder| {
+        let done = stage::run(&self.cache, "dedup", &key, Begin::Anew, |folder| {
             let mut read = 0;
             deduplicate(
                 &inputs,
@@ -418,15 +425,23 @@ impl Build<'_> {
         left: &Done<BTreeMap<String, DedupCounts>>,
         parts: &[Part],
     ) -> Result<BpeTokenizer, CorpusError> {
+        // Learned from each document once, whatever its source weighs.
+        let parts: Vec<Part> = parts
+            .iter()
+            .map(|part| Part {
+                weight: 1.0,
+                ..part.clone()
+            })
+            .collect();
         let mut key = Key::of("tokenizer", VERSION);
         key.value(&self.config.tokenizer)?;
-        self.key_of(left, parts, &mut key)?;
+        self.key_of(left, &parts, &mut key)?;
         let choice = &self.config.tokenizer;
-        let total = bytes_of(parts);
+        let total = bytes_of(&parts);
         let progress = &mut *self.progress;
-        let done = stage::run(&self.cache, "tokenizer", &key, |folder| {
+        let done = stage::run(&self.cache, "tokenizer", &key, Begin::Anew, |folder| {
             let mut read = 0;
-            let tokenizer = learn_tokenizer(parts, choice, &mut |bytes| {
+            let tokenizer = learn_tokenizer(&parts, choice, &mut |bytes| {
                 read += bytes;
                 progress(&BuildProgress {
                     stage: "tokenizer",

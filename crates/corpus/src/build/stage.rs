@@ -110,11 +110,21 @@ pub(crate) fn hash_file(path: &Path) -> Result<StageFile, CorpusError> {
     })
 }
 
+/// What work finds in its folder when it was interrupted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Nothing: it starts again.
+    Anew,
+    /// What it left: it knows how to go on with it.
+    WhereItWas,
+}
+
 /// The result of stage `name` with this key: found in `cache`, or made by `work` in the folder that it is given.
 pub(crate) fn run<T: Serialize + DeserializeOwned>(
     cache: &Path,
     name: &str,
     key: &Key,
+    begin: Begin,
     work: impl FnOnce(&Path) -> Result<T, CorpusError>,
 ) -> Result<Done<T>, CorpusError> {
     let start = Instant::now();
@@ -124,8 +134,8 @@ pub(crate) fn run<T: Serialize + DeserializeOwned>(
         return Ok(done);
     }
     let temporary = cache.join(format!("{name}-{}.tmp", &key[..16]));
-    for left in [&folder, &temporary] {
-        if left.exists() {
+    for (left, goes_on) in [(&folder, false), (&temporary, begin == Begin::WhereItWas)] {
+        if left.exists() && !goes_on {
             fs::remove_dir_all(left).map_err(CorpusError::io("remove", left))?;
         }
     }
@@ -177,7 +187,7 @@ mod tests {
     use super::*;
 
     fn stage(cache: &Path, key: &Key, fail: bool) -> Result<Done<u32>, CorpusError> {
-        run(cache, "etapa", key, |folder| {
+        run(cache, "etapa", key, Begin::Anew, |folder| {
             fs::write(folder.join("a.txt"), "conteúdo").unwrap();
             if fail {
                 return Err(CorpusError::TooManyDocuments);
@@ -210,6 +220,27 @@ mod tests {
         let third = stage(cache, &key, false).unwrap();
         assert!(!third.cached);
         assert_eq!(fs::read_to_string(third.path("a.txt")).unwrap(), "conteúdo");
+    }
+
+    #[test]
+    fn interrupted_work_goes_on_only_where_it_can() {
+        let cache = tempfile::tempdir().unwrap();
+        let key = Key::of("etapa", 1);
+        let mut found = Vec::new();
+        for begin in [
+            Begin::Anew,
+            Begin::WhereItWas,
+            Begin::WhereItWas,
+            Begin::Anew,
+        ] {
+            let ended: Result<Done<()>, _> = run(cache.path(), "etapa", &key, begin, |folder| {
+                found.push(fs::read_dir(folder).unwrap().count());
+                fs::write(folder.join(found.len().to_string()), "").unwrap();
+                Err(CorpusError::TooManyDocuments)
+            });
+            assert!(ended.is_err());
+        }
+        assert_eq!(found, [0, 1, 2, 0]);
     }
 
     #[test]

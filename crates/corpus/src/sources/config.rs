@@ -55,6 +55,9 @@ pub struct SourceConfig {
     /// What one document is, in plain text.
     #[serde(default)]
     pub documents: DocumentUnit,
+    /// Of a dump, the namespaces whose pages are documents. Wikisource has its scanned pages in 104.
+    #[serde(default = "articles")]
+    pub namespaces: Vec<i32>,
     /// Whether lines that were broken at the width of a page are joined.
     #[serde(default = "yes")]
     pub join_lines: bool,
@@ -68,6 +71,10 @@ pub struct SourceConfig {
 
 fn one() -> f64 {
     1.0
+}
+
+fn articles() -> Vec<i32> {
+    vec![0]
 }
 
 fn yes() -> bool {
@@ -85,6 +92,7 @@ impl SourceConfig {
             test: Vec::new(),
             weight: one(),
             documents: DocumentUnit::Auto,
+            namespaces: articles(),
             join_lines: yes(),
             amendment_notes: false,
             filters: toml::Table::new(),

@@ -87,6 +87,22 @@ const SPECIAL: [bool; 256] = {
     table
 };
 
+/// Longest switch that is known for one, bytes.
+pub(super) const LONGEST_SWITCH: usize = 50;
+
+/// The end of the switch that begins at `i`, as `__SEMTDC__` or `__NÃOEDITARSEÇÃO__`: two underscores, capitals, two underscores.
+pub(super) fn switch_end(src: &[u8], i: usize) -> Option<usize> {
+    if src.get(i + 1) != Some(&b'_') {
+        return None;
+    }
+    let window = &src[i + 2..src.len().min(i + LONGEST_SWITCH)];
+    let word = window.split(|b| *b == b'_').next().unwrap_or(&[]);
+    let closed = window.get(word.len()..word.len() + 2) == Some(b"__");
+    let capitals =
+        std::str::from_utf8(word).is_ok_and(|w| !w.is_empty() && w.chars().all(char::is_uppercase));
+    (closed && capitals).then_some(i + 2 + word.len() + 2)
+}
+
 /// The state of the first pass; buffers are kept from page to page.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
@@ -245,22 +261,17 @@ impl Scanner {
                 .is_none_or(|b| !b.is_ascii_alphanumeric() && *b < 0x80)
     }
 
-    /// `__SEMTDC__`, `__NÃOEDITARSEÇÃO__`: two underscores, capitals, two underscores.
     fn underscore(&mut self, src: &[u8], i: usize) -> usize {
-        const LONGEST: usize = 48;
-        if src.get(i + 1) == Some(&b'_') {
-            let window = &src[i + 2..src.len().min(i + 2 + LONGEST)];
-            let word = window.split(|b| *b == b'_').next().unwrap_or(&[]);
-            self.steps += word.len() as u64;
-            let closed = window.get(word.len()..word.len() + 2) == Some(b"__");
-            let capitals = std::str::from_utf8(word)
-                .is_ok_and(|w| !w.is_empty() && w.chars().all(char::is_uppercase));
-            if closed && capitals {
-                return i + 2 + word.len() + 2;
+        match switch_end(src, i) {
+            Some(end) => {
+                self.steps += (end - i) as u64;
+                end
+            }
+            None => {
+                self.out.push(b'_');
+                i + 1
             }
         }
-        self.out.push(b'_');
-        i + 1
     }
 
     /// A bare address leaves a hole; any other colon is text.

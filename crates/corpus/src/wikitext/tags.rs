@@ -128,6 +128,28 @@ fn tag_end(src: &[u8], from: usize) -> Option<(usize, bool)> {
     None
 }
 
+/// The end of the attributes with a value in quotes that follow the name of a tag.
+fn after_attributes(src: &[u8], from: usize) -> usize {
+    let mut end = from;
+    for _ in 0..8 {
+        let rest = &src[end..src.len().min(end + 256)];
+        let name = rest.iter().take_while(|b| **b == b' ').count();
+        let equals = name
+            + rest[name..]
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'-')
+                .count();
+        if name == 0 || equals == name || !rest[equals..].starts_with(b"=\"") {
+            return end;
+        }
+        match memchr::memchr2(b'"', b'\n', &rest[equals + 2..]) {
+            Some(close) if rest[equals + 2 + close] == b'"' => end += equals + 2 + close + 1,
+            _ => return end,
+        }
+    }
+    end
+}
+
 fn parse(src: &[u8], at: usize) -> Option<Parsed> {
     let closing = src.get(at + 1) == Some(&b'/');
     let name_at = at + 1 + usize::from(closing);
@@ -144,8 +166,8 @@ fn parse(src: &[u8], at: usize) -> Option<Parsed> {
     let after = name_at + name_len;
     let (end, slash) = match tag_end(src, after) {
         Some(found) => found,
-        // `<br` or `<ref name=x` without its end: the mark goes, the text stays.
-        None => (after, false),
+        // `<br` or `<ref name=x` without its end: the mark goes and what it says of itself, the text stays.
+        None => (after_attributes(src, after), false),
     };
     Some(Parsed {
         tag,
