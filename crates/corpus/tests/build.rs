@@ -1,4 +1,5 @@
 //! A corpus built from small sources, looked at stage by stage; and the data folder's own configuration where `PTBR_DATA` names the folder.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::fs;

@@ -1,5 +1,6 @@
 //! Planted near duplicates: those of a similarity of 0.85 and more are found, those under 0.4 stay. Documents are made of real words, from the repository's
 //! book, and, where `PTBR_DATA` names a folder, of its real paragraphs.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,13 @@
 //! The filters on real text: the data folder where `PTBR_DATA` names one, and always what the repository has.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use ptbr_corpus::{
-    Assessment, Document, FilterConfig, FilterScratch, Filters, Reason, WikiOptions, process_wiki,
-    read_documents,
+    Assessment, Document, FilterConfig, FilterScratch, Filters, Reason, StubLimiter, WikiOptions,
+    process_wiki, read_documents,
 };
 
 /// Documents of fewer characters say too little about their language to be promised anything.
@@ -50,13 +52,137 @@ fn dropped_by_language(path: &Path) -> (usize, Vec<(Document, Assessment)>) {
     (all, dropped)
 }
 
-#[test]
-fn the_books_of_the_repository_are_portuguese() {
+/// The repository's book, cut at lines into pieces of more than [`LONG`] characters.
+fn pieces_of_the_book() -> Vec<String> {
     let book =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tokenizer/tests/data/o_alienista.txt");
-    let (all, dropped) = dropped_by_language(&book);
-    assert!(all >= 1);
-    assert!(dropped.is_empty(), "{dropped:?}");
+    let book = std::fs::read_to_string(book).unwrap();
+    let mut pieces = vec![String::new()];
+    for line in book.lines() {
+        match pieces.last_mut() {
+            Some(piece) if piece.chars().count() <= LONG => {
+                piece.push_str(line);
+                piece.push('\n');
+            }
+            _ => pieces.push(format!("{line}\n")),
+        }
+    }
+    pieces.pop();
+    pieces
+}
+
+#[test]
+fn the_book_of_the_repository_is_portuguese() {
+    let filters = filters();
+    let mut scratch = FilterScratch::default();
+    let pieces = pieces_of_the_book();
+    let dropped = pieces
+        .iter()
+        .filter(|piece| is_language(&filters.assess(piece, &mut scratch)))
+        .count();
+    assert!(pieces.len() > 10, "{} pieces show nothing", pieces.len());
+    assert!(
+        dropped * 100 <= pieces.len(),
+        "{dropped} of {}",
+        pieces.len()
+    );
+}
+
+#[test]
+fn english_bulgarian_and_close_languages_are_dropped() {
+    let filters = filters();
+    let mut scratch = FilterScratch::default();
+    for (text, reason) in [
+        (
+            "Anarchism is a political philosophy that is sceptical of all justifications for authority and seeks to abolish the institutions that it claims maintain \
+             unnecessary coercion and hierarchy, including the state. It has been one of the movements of the left, and its history reaches back to the time before \
+             there were states or empires. Humans lived in societies without formal hierarchies long before they were established, and with the rise of organised \
+             bodies of power, doubt about authority also rose.",
+            Reason::OtherLanguage,
+        ),
+        (
+            "Република България е държава в Югоизточна Европа. Тя е разположена в източната част на Балканския полуостров. На изток граничи с Черно море, на юг с \
+             Гърция и Турция, на запад със Северна Македония и Сърбия, а на север с Румъния. Столицата е град София.",
+            Reason::Script,
+        ),
+        (
+            "A vila está situada na beira do río e ten unha poboación de tres mil veciños, que viven sobre todo da pesca e do comercio. Os máis vellos contan que \
+             antes había alí un castelo, pero hoxe non queda nada del, agás unha torre que se pode ver dende a praia. Tamén hai unha igrexa moi antiga.",
+            Reason::OtherLanguage,
+        ),
+        (
+            "La villa está situada en la orilla del río y tiene una población de tres mil vecinos, que viven sobre todo de la pesca y del comercio. Los más viejos \
+             cuentan que antes había allí un castillo, pero hoy no queda nada de él, salvo una torre que se puede ver desde la playa.",
+            Reason::OtherLanguage,
+        ),
+    ] {
+        let found = filters.assess(text, &mut scratch);
+        assert_eq!(found.reason, Some(reason), "{found:?}: {text}");
+    }
+}
+
+#[test]
+fn planted_stubs_leave_the_cap_and_real_texts_stay() {
+    let mut texts = pieces_of_the_book();
+    if let Some(data) = data_folder() {
+        for path in [
+            "general/ptwiki_text/valid-2020.txt",
+            "news/ud_bosque/train.pt-br.txt",
+        ] {
+            let text = std::fs::read_to_string(data.join(path)).unwrap();
+            texts.extend(text.lines().map(str::to_owned));
+        }
+    }
+    let filters = filters();
+    let cap = filters.config().stubs.cap as usize;
+    let mut limiter = StubLimiter::new(filters.config().stubs.clone());
+    let stub = |n: usize| {
+        format!(
+            "Santa Rita do Vale{n} é um município brasileiro do estado de Minas{}. Sua população estimada em {} era de {} habitantes. Possui uma área de {n},{n} km².",
+            n % 9,
+            1990 + n % 30,
+            n * 37
+        )
+    };
+    // Between real texts, at even distances.
+    let step = texts.len().div_ceil(200).max(1);
+    let (mut stubs, mut dropped, mut planted) = (0, 0, 0);
+    for (at, text) in texts.iter().enumerate() {
+        let words = text.split_whitespace().count() as u64;
+        dropped += usize::from(!limiter.keeps(text, words));
+        let due = if at + 1 == texts.len() {
+            200
+        } else {
+            (at + 1) / step * 200_usize.div_ceil(texts.len() / step)
+        };
+        while planted < due.min(200) {
+            stubs += usize::from(limiter.keeps(&stub(planted), 26));
+            planted += 1;
+        }
+    }
+    println!(
+        "{stubs} of {planted} stubs and all but {dropped} of {} texts are kept",
+        texts.len()
+    );
+    assert_eq!((planted, stubs), (200, cap));
+    assert!(
+        dropped * 1000 <= texts.len(),
+        "{dropped} of {}",
+        texts.len()
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_assessed(text in "(\\PC|[\\n .…!\u{300}\u{AD}\u{200B}A-Za-zÀ-ÿ0-9]){0,300}") {
+        let filters = filters();
+        let mut scratch = FilterScratch::default();
+        let found = filters.assess(&text, &mut scratch);
+        prop_assert_eq!(&found, &filters.assess(&text, &mut scratch));
+        prop_assert!(found.reason.is_some() || found.words >= filters.config().quality.min_words);
+        let mut limiter = StubLimiter::new(filters.config().stubs.clone());
+        prop_assert!(limiter.keeps(&text, found.words));
+    }
 }
 
 #[test]

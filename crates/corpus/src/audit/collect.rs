@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::alphabet::Alphabet;
 use super::frequent::FrequentCounts;
 use super::report::{
-    AlphabetReport, AuditReport, Decile, DuplicateReport, LengthBin, LengthReport, ResidueExample,
-    ResidueReport, Sample, UnusualCharacter,
+    AuditReport, Decile, DuplicateReport, LengthBin, LengthReport, ResidueExample, ResidueReport,
+    Sample,
 };
 use crate::build::draw;
 use crate::dedup::{DedupOptions, ExactDuplicates, NearDuplicates, SIGNATURE, Signature};
@@ -45,7 +46,6 @@ pub(super) struct Facts {
 pub(super) struct Collector {
     documents: u64,
     bytes: u64,
-    characters: u64,
     lines: u64,
     sources: BTreeMap<String, u64>,
     /// Words of each document, 4 bytes each.
@@ -53,8 +53,7 @@ pub(super) struct Collector {
     languages: BTreeMap<String, u64>,
     variants: BTreeMap<Variant, u64>,
     filters: BTreeMap<Reason, u64>,
-    ascii: [u64; 128],
-    others: rustc_hash::FxHashMap<char, u64>,
+    alphabet: Alphabet,
     residue: ResidueReport,
     exact: ExactDuplicates,
     near: NearDuplicates,
@@ -73,15 +72,13 @@ impl Collector {
         Self {
             documents: 0,
             bytes: 0,
-            characters: 0,
             lines: 0,
             sources: BTreeMap::new(),
             lengths: Vec::new(),
             languages: BTreeMap::new(),
             variants: BTreeMap::new(),
             filters: BTreeMap::new(),
-            ascii: [0; 128],
-            others: rustc_hash::FxHashMap::default(),
+            alphabet: Alphabet::default(),
             residue: ResidueReport::default(),
             exact: ExactDuplicates::default(),
             near: NearDuplicates::new(DedupOptions::default()),
@@ -108,7 +105,7 @@ impl Collector {
         if let Some(reason) = facts.assessment.reason {
             *self.filters.entry(reason).or_insert(0) += 1;
         }
-        self.alphabet(text);
+        self.alphabet.add(text);
         self.residue(document, &facts.residue);
         self.duplicate(text, &facts.signature)?;
         self.repeated(text);
@@ -120,16 +117,6 @@ impl Collector {
         let known = self.sources.contains_key(source) || self.sources.len() < SOURCES;
         let name = if known { source } else { "…" };
         *self.sources.entry(name.to_owned()).or_insert(0) += 1;
-    }
-
-    fn alphabet(&mut self, text: &str) {
-        for c in text.chars() {
-            self.characters += 1;
-            match self.ascii.get_mut(c as usize) {
-                Some(count) => *count += 1,
-                None => *self.others.entry(c).or_insert(0) += 1,
-            }
-        }
     }
 
     fn residue(&mut self, document: &Document, counts: &ResidueCounts) {
@@ -240,11 +227,11 @@ impl Collector {
         AuditReport {
             documents: self.documents,
             bytes: self.bytes,
-            characters: self.characters,
+            characters: self.alphabet.characters(),
             words,
             lines: self.lines,
             length: length_report(&self.lengths, words),
-            alphabet: self.alphabet_report(),
+            alphabet: self.alphabet.report(TOP),
             samples: deciles(self.samples),
             sources: self.sources,
             languages: self.languages,
@@ -256,53 +243,6 @@ impl Collector {
             frequent_phrases: self.frequent_phrases.top(TOP),
             seconds,
         }
-    }
-
-    fn alphabet_report(&self) -> AlphabetReport {
-        let ascii = (0u8..128).map(|byte| (char::from(byte), self.ascii[usize::from(byte)]));
-        let all = ascii.chain(self.others.iter().map(|(&c, &count)| (c, count)));
-        let mut report = AlphabetReport::default();
-        for (c, count) in all.filter(|(_, count)| *count > 0) {
-            let (kind, usual) = kind_of(c);
-            *report.kinds.entry(kind).or_insert(0) += count;
-            if !usual {
-                report.unusual.push(UnusualCharacter {
-                    character: c,
-                    code: format!("U+{:04X}", c as u32),
-                    count,
-                });
-            }
-        }
-        report
-            .unusual
-            .sort_by_key(|c| (std::cmp::Reverse(c.count), c.character));
-        report.unusual.truncate(TOP);
-        report
-    }
-}
-
-/// The kind of a character, and whether Portuguese text uses it.
-fn kind_of(c: char) -> (&'static str, bool) {
-    const LETTERS: &str = "áàâãéêíóôõúüçÁÀÂÃÉÊÍÓÔÕÚÜÇ";
-    match c {
-        'a'..='z' | 'A'..='Z' => ("letters", true),
-        '0'..='9' => ("digits", true),
-        ' ' | '\n' => ("blanks", true),
-        _ if LETTERS.contains(c) => ("accented letters", true),
-        _ if c.is_alphabetic() && c < '\u{250}' => ("accented letters", matches!(c, 'ª' | 'º')),
-        _ if c.is_alphabetic() => ("other scripts", false),
-        _ if c.is_whitespace() => ("blanks", false),
-        _ if c.is_control()
-            || matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFFD}' | '\u{E000}'..='\u{F8FF}') =>
-        {
-            ("control", false)
-        }
-        '!'..='/' | ':'..='@' | '['..='`' | '{'..='~' => ("punctuation", true),
-        '“' | '”' | '‘' | '’' | '«' | '»' | '–' | '—' | '…' => {
-            ("punctuation", true)
-        }
-        '°' | '§' | '²' | '³' | '€' | '£' => ("symbols", true),
-        _ => ("symbols", false),
     }
 }
 
@@ -397,21 +337,5 @@ mod tests {
         let text = "é".repeat(100);
         assert_eq!(around(&text, 100).chars().count(), 80);
         assert_eq!(around("ação", 0), "ação");
-    }
-
-    #[test]
-    fn kinds_cover_what_portuguese_is_written_with() {
-        for c in "Às 10h, “não” — é 5 °C… (3 km²) R$ 2; 1.ª".chars() {
-            assert!(kind_of(c).1, "{c:?}");
-        }
-        for (c, kind) in [
-            ('ж', "other scripts"),
-            ('\u{AD}', "control"),
-            ('ß', "accented letters"),
-            ('\u{A0}', "blanks"),
-            ('→', "symbols"),
-        ] {
-            assert_eq!(kind_of(c), (kind, false));
-        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Memory: about 750 bytes a document for duplicates and lengths, and some 100 MB for the most frequent lines and phrases.
 
+mod alphabet;
 mod collect;
 mod frequent;
 mod page;

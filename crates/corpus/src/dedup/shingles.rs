@@ -73,11 +73,9 @@ impl Shingler {
         self.shingles(text);
         let mut smallest = [u32::MAX; SIGNATURE];
         for &hash in &self.hashes {
-            for i in 0..SIGNATURE {
-                let value = hash
-                    .wrapping_mul(self.factors[i])
-                    .wrapping_add(self.addends[i]);
-                smallest[i] = smallest[i].min(value);
+            let permutations = self.factors.iter().zip(&self.addends);
+            for (smallest, (factor, addend)) in smallest.iter_mut().zip(permutations) {
+                *smallest = (*smallest).min(hash.wrapping_mul(*factor).wrapping_add(*addend));
             }
         }
         smallest

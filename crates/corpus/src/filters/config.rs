@@ -206,8 +206,10 @@ mod tests {
             FilterConfig::from_toml("skip = [\"stub\"]\n[quality]\nmin_words = 7\n").unwrap();
         assert_eq!(config.skip, [Reason::Stub]);
         assert_eq!(config.quality.min_words, 7);
-        let mut expected = FilterConfig::default();
-        expected.skip = vec![Reason::Stub];
+        let mut expected = FilterConfig {
+            skip: vec![Reason::Stub],
+            ..FilterConfig::default()
+        };
         expected.quality.min_words = 7;
         assert_eq!(config, expected);
     }
