@@ -125,6 +125,8 @@ pub(super) struct Scanner {
     pub(super) marks_counted_to: usize,
     pub(super) uneven_marks: bool,
     pub(super) poems: usize,
+    /// The line began with a blank.
+    pub(super) preformatted: bool,
     pub(super) sup: Option<usize>,
     /// Bit per tag: no closing tag of this kind from here to the end of the page.
     pub(super) no_close: u64,
@@ -146,6 +148,7 @@ impl Scanner {
         self.marks_counted_to = 0;
         self.uneven_marks = false;
         self.poems = 0;
+        self.preformatted = false;
         self.sup = None;
         self.no_close = 0;
         self.disambiguation = false;
