@@ -213,12 +213,12 @@ def run(args):
     # Prose: sentences of six words and more, free of residue, that at least two of the cleaners agree on, in pages that all have, and inside of which
     # the wikitext has no template or formula: what only lacks one there is no prose, nor is
     # what announces one. Kept is one most of whose runs of four words are there.
-    source = {title: rendered_words(text) for dump in args.dumps for title, text in pages(dump) if title in common}
     common = set.intersection(*(set(k) for k in kept.values()))
     found = {c: {} for c in CLEANERS}
     for cleaner in CLEANERS:
         for title in common:
             found[cleaner][title] = {normal(s) for s in sentences(kept[cleaner][title]) if residue(s) == 0 and not s.endswith(":")}
+    source = {title: rendered_words(text) for dump in args.dumps for title, text in pages(dump) if title in common}
     agreed = 0
     hits = collections.Counter()
     for title in common:

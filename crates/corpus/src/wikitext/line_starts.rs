@@ -37,7 +37,8 @@ impl Scanner {
         // A line that begins with a blank is shown as it is, a line of its own.
         if src[line] == b' '
             && self.frames.is_empty()
-            && !matches!(first, b'{' | b'|' | b'!' | b'\n')
+            && !(first == b'{' && second == b'|')
+            && !matches!(first, b'|' | b'!' | b'\n')
         {
             self.preformatted = true;
             self.out.push(LINE_BREAK);

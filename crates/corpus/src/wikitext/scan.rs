@@ -396,7 +396,7 @@ impl Scanner {
         if count == 1 {
             self.out.push(b'{');
         } else {
-            let at_line_start = matches!(self.out.last(), None | Some(b'\n'));
+            let at_line_start = matches!(self.out.last(), None | Some(&(b'\n' | LINE_BREAK)));
             self.push_frame(Kind::Brace { count }, at_line_start, i);
         }
         i + count

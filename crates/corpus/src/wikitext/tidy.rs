@@ -131,6 +131,7 @@ fn tidy_marks(src: &[u8], out: &mut Vec<u8>) {
                 }
                 if last_of(out, base) == Some(open) && !call {
                     out.pop();
+                    push_blank(out, base);
                 } else {
                     push_mark(byte, out, base);
                 }
