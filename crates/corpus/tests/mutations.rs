@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use ptbr_corpus::{Bz2Reader, WikiCleaner, WikiPage, WikiStreamParser, residue};
@@ -35,8 +36,9 @@ fn mutated_pages_are_cleaned() {
         }
         let mut text = String::new();
         let started = Instant::now();
-        let (outcome, peak) =
-            peak_while(|| WikiCleaner::default().clean("página", &wikitext, &mut text));
+        let clean = || WikiCleaner::default().clean("página", &wikitext, &mut text);
+        let (outcome, peak) = catch_unwind(AssertUnwindSafe(|| peak_while(clean)))
+            .unwrap_or_else(|_| panic!("case {n}: a panic"));
         let took = started.elapsed();
         longest = longest.max(took);
         assert!(

@@ -281,7 +281,7 @@ impl Scanner {
     fn colon(&mut self, src: &[u8], i: usize) -> usize {
         if src[i + 1..].starts_with(b"//") {
             for scheme in [&b"https"[..], b"http", b"ftp"] {
-                if self.out.ends_with(scheme) {
+                if self.out[self.floor()..].ends_with(scheme) {
                     self.out.truncate(self.out.len() - scheme.len());
                     self.out.push(SOFT_HOLE);
                     let end = Self::address_end(src, i);
@@ -296,6 +296,13 @@ impl Scanner {
         }
         self.out.push(b':');
         i + 1
+    }
+
+    /// Output before this position belongs to something that is still open, or to an argument that has ended.
+    pub(super) fn floor(&self) -> usize {
+        let argument = self.args.last().map_or(0, |mark| mark.start);
+        let frame = self.frames.last().map_or(0, |frame| frame.start);
+        argument.max(frame).min(self.out.len())
     }
 
     /// The first `=` of a template's argument ends its name.
