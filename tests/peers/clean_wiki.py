@@ -153,7 +153,7 @@ def residue(text):
 
 def normal(sentence):
     """A sentence for comparing: words and numbers only."""
-    return " ".join(words(unicodedata.normalize("NFC", html.unescape(sentence)).lower()))
+    return " ".join(words(unicodedata.normalize("NFKC", html.unescape(sentence)).lower()))
 
 
 def fours(text):
@@ -211,13 +211,14 @@ def run(args):
         for dump in args.dumps:
             kept[cleaner].update(documents(os.path.join(args.work, cleaner, os.path.basename(dump))))
     # Prose: sentences of six words and more, free of residue, that at least two of the cleaners agree on, in pages that all have, and inside of which
-    # the wikitext has no template or formula: what only lacks one there is no prose. Kept is one most of whose runs of four words are there.
-    source = {title: rendered_words(text) for dump in args.dumps for title, text in pages(dump) if title in common}
+    # the wikitext has no template or formula: what only lacks one there is no prose, nor is
+    # what announces one. Kept is one most of whose runs of four words are there.
     common = set.intersection(*(set(k) for k in kept.values()))
     found = {c: {} for c in CLEANERS}
     for cleaner in CLEANERS:
         for title in common:
-            found[cleaner][title] = {normal(s) for s in sentences(kept[cleaner][title]) if residue(s) == 0}
+            found[cleaner][title] = {normal(s) for s in sentences(kept[cleaner][title]) if residue(s) == 0 and not s.endswith(":")}
+    source = {title: rendered_words(text) for dump in args.dumps for title, text in pages(dump) if title in common}
     agreed = 0
     hits = collections.Counter()
     for title in common:

@@ -24,7 +24,7 @@ fn main() -> Result<()> {
         "# How often the commonest words of each language occur, per 100,000 words, most frequent first: `word:count`."
     );
     println!(
-        "# Written by `cargo run --example learn_languages`; docs/corpus.md says from which texts."
+        "# Written by `cargo run --example learn_languages`; docs/corpus-pipeline.md says from which texts."
     );
     for file in files {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;

@@ -392,7 +392,11 @@ fn glued_to_small_word(text: &str, at: usize) -> bool {
         .take_while(|(_, c)| c.is_alphanumeric())
         .last()
         .map_or(at, |(n, _)| n);
-    SMALL.contains(&&before[start..])
+    let word_begins = before[..start]
+        .chars()
+        .next_back()
+        .is_none_or(char::is_whitespace);
+    word_begins && SMALL.contains(&&before[start..])
 }
 
 #[cfg(test)]
@@ -446,7 +450,7 @@ mod tests {
             "se a < b e c > d então {x | x > 0}",
             "S. Paulo, D. João VI, Sr.João, J.R.R. Tolkien (...) fim (…)",
             "O elemento <br> quebra a linha.",
-            "DeLillo e DaMatta são sobrenomes.",
+            "DeLillo e DaMatta são sobrenomes; o modelo de Einstein–deSitter.",
             "Há [1] nota e |a| é o módulo.",
         ] {
             assert_eq!(kinds(text), [], "{text:?}");

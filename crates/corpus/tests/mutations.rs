@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use ptbr_corpus::{Bz2Reader, WikiCleaner, WikiPage, WikiStreamParser, residue};
@@ -16,10 +17,24 @@ use support::{full, golden_pages, markup_left};
 static ALLOCATOR: Counting = Counting;
 
 /// A page of a few kilobytes takes microseconds; this is for a machine under load.
-const PAGE_BUDGET: Duration = Duration::from_secs(2);
+const PAGE_BUDGET: Duration = Duration::from_millis(250);
 /// Buffers of one cleaner, and what they may grow to for each byte of a page.
 const FIXED_BYTES: usize = 1 << 20;
 const BYTES_PER_BYTE: usize = 64;
+
+/// The time since `started`, or that of the best of five runs of `again` when it is over the budget: the machine may have stood still.
+fn in_budget(started: Instant, again: impl Fn()) -> Result<Duration, Duration> {
+    let mut took = started.elapsed();
+    for _ in 0..5 {
+        if took < PAGE_BUDGET {
+            return Ok(took);
+        }
+        let started = Instant::now();
+        again();
+        took = took.min(started.elapsed());
+    }
+    Err(took)
+}
 
 #[test]
 fn mutated_pages_are_cleaned() {
@@ -35,15 +50,14 @@ fn mutated_pages_are_cleaned() {
         }
         let mut text = String::new();
         let started = Instant::now();
-        let (outcome, peak) =
-            peak_while(|| WikiCleaner::default().clean("página", &wikitext, &mut text));
-        let took = started.elapsed();
+        let clean = || WikiCleaner::default().clean("página", &wikitext, &mut text);
+        let (outcome, peak) = catch_unwind(AssertUnwindSafe(|| peak_while(clean)))
+            .unwrap_or_else(|_| panic!("case {n}: a panic"));
+        let took = in_budget(started, || {
+            WikiCleaner::default().clean("página", &wikitext, &mut String::new());
+        });
+        let took = took.unwrap_or_else(|took| panic!("case {n}: {took:?}"));
         longest = longest.max(took);
-        assert!(
-            took < PAGE_BUDGET,
-            "case {n}: {took:?} for {} bytes",
-            wikitext.len()
-        );
         assert!(
             outcome.steps <= 200 * (wikitext.len() as u64 + 10),
             "case {n}: {} steps for {} bytes",
@@ -89,23 +103,27 @@ fn mutated_dumps_are_read() {
         let compressed = n % 4 == 0;
         let bytes = mutate_bytes(if compressed { &packed } else { &xml }, random);
         let length = bytes.len();
-        let read: Box<dyn std::io::Read> = match compressed {
-            true => Box::new(Bz2Reader::new(std::io::Cursor::new(bytes))),
-            false => Box::new(std::io::Cursor::new(bytes)),
+        let read_all = || {
+            let bytes = std::io::Cursor::new(&bytes);
+            let read: Box<dyn std::io::Read> = match compressed {
+                true => Box::new(Bz2Reader::new(bytes)),
+                false => Box::new(bytes),
+            };
+            let mut parser = WikiStreamParser::new(read, 1 << 16);
+            let mut page = WikiPage::default();
+            let mut pages = 0usize;
+            while parser.next_page(&mut page).unwrap_or(false) {
+                pages += 1;
+                assert!(page.text.len() <= 1 << 16, "case {n}");
+                assert!(
+                    pages <= xml.len().max(length),
+                    "case {n}: pages without end"
+                );
+            }
         };
-        let mut parser = WikiStreamParser::new(read, 1 << 16);
-        let mut page = WikiPage::default();
-        let mut pages = 0usize;
         let started = Instant::now();
-        while parser.next_page(&mut page).unwrap_or(false) {
-            pages += 1;
-            assert!(page.text.len() <= 1 << 16, "case {n}");
-            assert!(
-                pages <= xml.len().max(length),
-                "case {n}: pages without end"
-            );
-        }
-        assert!(started.elapsed() < PAGE_BUDGET, "case {n}");
+        read_all();
+        assert!(in_budget(started, read_all).is_ok(), "case {n}");
     }
 }
 

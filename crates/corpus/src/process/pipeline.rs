@@ -142,8 +142,10 @@ pub(super) fn run_threads<R: Read + Send>(
     input: &Path,
 ) -> Result<End, CorpusError> {
     // Both queues are bounded: when one slow page holds the writer up, the reader waits instead of piling finished pages up.
-    let (jobs, queue) = sync_channel::<Job>(threads);
+    let (jobs, queue) = sync_channel::<Job>(threads * 2);
     let (order, answers) = sync_channel::<Awaited>(threads * 4);
+    // Pages come back to be filled again: else every page is allocated in one thread and freed in another.
+    let (used, back) = sync_channel::<Vec<WikiPage>>(threads * 4);
     let queue = Mutex::new(queue);
     let queue = &queue;
     let lost = |detail: &str| CorpusError::Worker {
@@ -151,9 +153,10 @@ pub(super) fn run_threads<R: Read + Send>(
         detail: detail.to_string(),
     };
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || read_pages(source, &jobs, &order));
+        let reader = scope.spawn(move || read_pages(source, &jobs, &order, &back));
         for _ in 0..threads {
-            scope.spawn(move || clean_pages(queue, options));
+            let used = used.clone();
+            scope.spawn(move || clean_pages(queue, options, &used));
         }
         let mut result = Ok(());
         // Leaving this loop drops `answers`; the reader then stops, which closes the job queue, which ends the workers.
@@ -177,9 +180,19 @@ fn read_pages<R: Read>(
     mut source: PageSource<R>,
     jobs: &SyncSender<Job>,
     order: &SyncSender<Awaited>,
+    back: &Receiver<Vec<WikiPage>>,
 ) -> End {
+    let mut spare = Vec::new();
     loop {
-        let (pages, stop) = source.next_pages(&mut Vec::new());
+        for pages in back.try_iter() {
+            spare.extend(
+                pages
+                    .into_iter()
+                    .filter(|page| page.text.capacity() <= BATCH_BYTES),
+            );
+        }
+        spare.truncate(4 * BATCH_PAGES);
+        let (pages, stop) = source.next_pages(&mut spare);
         let last = pages.is_none() || stop.is_some();
         if let Some(Pages { pages, after }) = pages {
             let (answer, receiver) = sync_channel(1);
@@ -198,7 +211,11 @@ fn read_pages<R: Read>(
     }
 }
 
-fn clean_pages(queue: &Mutex<Receiver<Job>>, options: &WikiOptions) {
+fn clean_pages(
+    queue: &Mutex<Receiver<Job>>,
+    options: &WikiOptions,
+    used: &SyncSender<Vec<WikiPage>>,
+) {
     let mut worker: Option<PageWorker> = None;
     loop {
         let job = match queue.lock() {
@@ -211,5 +228,6 @@ fn clean_pages(queue: &Mutex<Receiver<Job>>, options: &WikiOptions) {
             worker.page(page, &job.wiki);
         }
         job.answer.send(worker.take()).ok();
+        used.try_send(job.pages).ok();
     }
 }

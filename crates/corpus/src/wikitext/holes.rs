@@ -3,7 +3,7 @@
 
 use memchr::memchr2;
 
-use super::scan::{HARD_HOLE, SOFT_HOLE};
+use super::scan::{HARD_HOLE, LINE_BREAK, SOFT_HOLE};
 use super::words::{is_abbreviation, is_counted, is_expectant};
 
 /// Buffers of the work on holes.
@@ -203,7 +203,7 @@ impl HoleMender {
         while i < text.len() {
             let byte = text[i];
             let ellipsis = text[i..].starts_with("…".as_bytes());
-            if byte == b'\n' {
+            if matches!(byte, b'\n' | LINE_BREAK) {
                 return i + 1;
             }
             if !matches!(byte, b'.' | b'!' | b'?') && !ellipsis {

@@ -17,7 +17,7 @@ impl Scanner {
                 _ => break,
             }
         }
-        if self.poems > 0 {
+        if self.poems > 0 || std::mem::take(&mut self.preformatted) {
             self.out.push(LINE_BREAK);
         }
         self.out.push(b'\n');
@@ -34,6 +34,15 @@ impl Scanner {
         let second = src.get(i + 1).copied().unwrap_or(b'\n');
         let indented = i > line;
         self.note_recovery(first, second);
+        // A line that begins with a blank is shown as it is, a line of its own.
+        if src[line] == b' '
+            && self.frames.is_empty()
+            && !(first == b'{' && second == b'|')
+            && !matches!(first, b'|' | b'!' | b'\n')
+        {
+            self.preformatted = true;
+            self.out.push(LINE_BREAK);
+        }
         match first {
             b'=' if !indented => {
                 let level = Self::run_length(src, i);

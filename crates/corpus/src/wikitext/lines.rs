@@ -1,7 +1,7 @@
 //! Second pass: marked lines to paragraphs, lists and sections, and the choice of what is prose.
 
 use super::holes::HoleMender;
-use super::scan::{HARD_HOLE, HEADING, LIST, SOFT_HOLE, TABLE_LINE};
+use super::scan::{HARD_HOLE, HEADING, LINE_BREAK, LIST, SOFT_HOLE, TABLE_LINE};
 use super::tidy::tidy;
 use super::words::is_tail_section;
 
@@ -153,7 +153,7 @@ impl LineAssembler {
         self.bytes(block).iter().filter(|b| **b == b' ').count() + 1 >= PROSE_WORDS
     }
 
-    /// Lists stay when half of their items are prose, or when a sentence announces them; bare lists of names go.
+    /// Lists stay when a third of their items is prose, or when a sentence announces them; bare lists of names go.
     fn choose_lists(&mut self) {
         let mut n = 0;
         while n < self.blocks.len() {
@@ -174,7 +174,7 @@ impl LineAssembler {
                 let before = &self.blocks[first - 1];
                 before.kind == BlockKind::Paragraph && self.bytes(before).ends_with(b":")
             };
-            let keep = prose * 2 >= items || (announced && items <= MAX_ANNOUNCED_ITEMS);
+            let keep = prose * 3 >= items || (announced && items <= MAX_ANNOUNCED_ITEMS);
             for block in &mut self.blocks[first..n] {
                 block.keep = keep;
             }
@@ -284,7 +284,7 @@ fn is_lost_block(line: &[u8]) -> bool {
     content.contains(&HARD_HOLE)
         && content
             .iter()
-            .all(|b| *b == HARD_HOLE || *b == SOFT_HOLE || b" .,;".contains(b))
+            .all(|b| matches!(*b, HARD_HOLE | SOFT_HOLE | LINE_BREAK) || b" .,;".contains(b))
 }
 
 fn push_line(text: &[u8], prefix: &str, first: &mut bool, out: &mut String) {

@@ -125,6 +125,8 @@ pub(super) struct Scanner {
     pub(super) marks_counted_to: usize,
     pub(super) uneven_marks: bool,
     pub(super) poems: usize,
+    /// The line began with a blank.
+    pub(super) preformatted: bool,
     pub(super) sup: Option<usize>,
     /// Bit per tag: no closing tag of this kind from here to the end of the page.
     pub(super) no_close: u64,
@@ -146,6 +148,7 @@ impl Scanner {
         self.marks_counted_to = 0;
         self.uneven_marks = false;
         self.poems = 0;
+        self.preformatted = false;
         self.sup = None;
         self.no_close = 0;
         self.disambiguation = false;
@@ -278,7 +281,7 @@ impl Scanner {
     fn colon(&mut self, src: &[u8], i: usize) -> usize {
         if src[i + 1..].starts_with(b"//") {
             for scheme in [&b"https"[..], b"http", b"ftp"] {
-                if self.out.ends_with(scheme) {
+                if self.out[self.floor()..].ends_with(scheme) {
                     self.out.truncate(self.out.len() - scheme.len());
                     self.out.push(SOFT_HOLE);
                     let end = Self::address_end(src, i);
@@ -293,6 +296,13 @@ impl Scanner {
         }
         self.out.push(b':');
         i + 1
+    }
+
+    /// Output before this position belongs to something that is still open, or to an argument that has ended.
+    pub(super) fn floor(&self) -> usize {
+        let argument = self.args.last().map_or(0, |mark| mark.start);
+        let frame = self.frames.last().map_or(0, |frame| frame.start);
+        argument.max(frame).min(self.out.len())
     }
 
     /// The first `=` of a template's argument ends its name.
@@ -393,7 +403,7 @@ impl Scanner {
         if count == 1 {
             self.out.push(b'{');
         } else {
-            let at_line_start = matches!(self.out.last(), None | Some(b'\n'));
+            let at_line_start = matches!(self.out.last(), None | Some(&(b'\n' | LINE_BREAK)));
             self.push_frame(Kind::Brace { count }, at_line_start, i);
         }
         i + count

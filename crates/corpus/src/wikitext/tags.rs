@@ -410,10 +410,11 @@ impl Scanner {
             self.sup = Some(self.out.len());
             return;
         }
+        let floor = self.floor();
         let Some(start) = self
             .sup
             .take()
-            .filter(|s| *s < self.out.len() && self.out.len() - s <= 4)
+            .filter(|s| *s >= floor && *s < self.out.len() && self.out.len() - s <= 4)
         else {
             return;
         };

@@ -131,6 +131,7 @@ fn tidy_marks(src: &[u8], out: &mut Vec<u8>) {
                 }
                 if last_of(out, base) == Some(open) && !call {
                     out.pop();
+                    push_blank(out, base);
                 } else {
                     push_mark(byte, out, base);
                 }
@@ -169,6 +170,10 @@ fn tidy_marks(src: &[u8], out: &mut Vec<u8>) {
                 i += more;
                 if last == Some(b'\'') {
                     out.pop();
+                    // What was before and after them may not become a tag.
+                    if out[base..].ends_with(b"<") || out[base..].ends_with(b"</") {
+                        out.push(b' ');
+                    }
                 } else if more == 0 {
                     out.push(b'\'');
                 }
