@@ -5,8 +5,9 @@ use clap::{Parser, Subcommand};
 
 use crate::Outcome;
 use crate::commands::{
-    adapters, benchmark, chat, clean_corpus, domains, evaluate, export, generate, import, info,
-    logits, process_wiki, quantize, serve, shell_files, test_model, tokenize, train_tokenizer,
+    adapters, audit_corpus, benchmark, build_dataset, chat, clean_corpus, domains, evaluate,
+    export, filter_corpus, generate, import, info, logits, process_wiki, quantize, serve,
+    shell_files, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
 use crate::commands::{demo, finetune, resume, test_gpu, train};
@@ -44,6 +45,9 @@ pub enum Command {
     Demo(demo::Args),
     ProcessWiki(process_wiki::Args),
     CleanCorpus(clean_corpus::Args),
+    FilterCorpus(filter_corpus::Args),
+    AuditCorpus(audit_corpus::Args),
+    BuildDataset(build_dataset::Args),
     TrainTokenizer(train_tokenizer::Args),
     Tokenize(tokenize::Args),
     #[cfg(feature = "train")]
@@ -81,6 +85,9 @@ impl Command {
             Self::Demo(args) => demo::run(&args),
             Self::ProcessWiki(args) => process_wiki::run(&args),
             Self::CleanCorpus(args) => clean_corpus::run(&args),
+            Self::FilterCorpus(args) => filter_corpus::run(&args),
+            Self::AuditCorpus(args) => audit_corpus::run(&args),
+            Self::BuildDataset(args) => build_dataset::run(&args),
             Self::TrainTokenizer(args) => train_tokenizer::run(&args),
             Self::Tokenize(args) => tokenize::run(&args),
             #[cfg(feature = "train")]

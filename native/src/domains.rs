@@ -9,6 +9,11 @@ use ptbr_model::{Domain, DomainRegistry};
 /// The environment variable that names the data folder.
 const DATA_VARIABLE: &str = "PTBR_DATA";
 
+/// The data folder that the environment names.
+pub fn data_root_from_environment() -> Option<PathBuf> {
+    std::env::var_os(DATA_VARIABLE).map(PathBuf::from)
+}
+
 /// Which domains, and where they are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Domains")]
@@ -56,10 +61,7 @@ impl DomainOptions {
     /// # Errors
     /// When none is named, or there is none.
     pub fn data_root(&self) -> Result<PathBuf> {
-        let named = self
-            .data_root
-            .clone()
-            .or_else(|| std::env::var_os(DATA_VARIABLE).map(PathBuf::from));
+        let named = self.data_root.clone().or_else(data_root_from_environment);
         match named {
             Some(folder) if folder.is_dir() => Ok(folder),
             Some(folder) => bail!(

@@ -13,6 +13,9 @@ const COMMANDS: &[&str] = &[
     "demo",
     "process-wiki",
     "clean-corpus",
+    "filter-corpus",
+    "audit-corpus",
+    "build-dataset",
     "train-tokenizer",
     "tokenize",
     #[cfg(feature = "train")]

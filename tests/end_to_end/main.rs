@@ -3,9 +3,11 @@
 //! Needs nothing but this repository: text comes from the sample inside the program, models are made on the spot.
 
 mod adapters;
+mod audit;
 mod bad_input;
 mod benchmark;
 mod chat;
+mod corpus;
 #[cfg(feature = "train")]
 mod demo;
 mod domains;
@@ -25,6 +27,7 @@ mod program;
 mod quantize;
 mod samples;
 mod serve;
+mod shards;
 #[cfg(feature = "train")]
 mod training;
 #[cfg(all(feature = "train", feature = "gpu"))]

@@ -1,12 +1,12 @@
 //! Documents and how they are read from disk: JSON lines, plain text, folders of both.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::CorpusError;
+use crate::sources::{TextStream, open_text, plain_name};
 
 /// Longest line that is believed to be text, bytes. A JSON line holds a whole document.
 pub const MAX_LINE_BYTES: usize = 64 << 20;
@@ -37,7 +37,8 @@ pub struct Document {
 ///
 /// - a `.jsonl` file: one document a line, empty lines skipped;
 /// - a `.txt` file: documents separated by blank lines;
-/// - a folder: every `.jsonl` and `.txt` file in it and below, sorted by path, byte by byte.
+/// - one of these packed by gzip or zstd, as `.jsonl.gz` or `.txt.zst`;
+/// - a folder: every such file in it and below, sorted by path, byte by byte.
 ///
 /// # Errors
 /// At once when the path is missing, empty or of another kind. While reading: a line that is not a document (file, line), bytes that are
@@ -63,7 +64,8 @@ pub(crate) struct TextFile {
 }
 
 fn text_kind(path: &Path) -> Option<bool> {
-    let extension = path.extension()?.to_str()?;
+    let name = plain_name(path.file_name()?.to_str()?);
+    let extension = Path::new(name).extension()?.to_str()?;
     match extension {
         e if e.eq_ignore_ascii_case("jsonl") => Some(true),
         e if e.eq_ignore_ascii_case("txt") => Some(false),
@@ -73,16 +75,25 @@ fn text_kind(path: &Path) -> Option<bool> {
 
 /// The text files of `path`, sorted by name.
 pub(crate) fn list_text_files(path: &Path) -> Result<Vec<TextFile>, CorpusError> {
+    list_files(path, text_kind, ".jsonl or .txt")
+}
+
+/// The files of `path` that are of a `kind`, sorted by name; `endings` says which names are. The kind is whether it is JSON lines.
+pub(crate) fn list_files(
+    path: &Path,
+    kind_of: fn(&Path) -> Option<bool>,
+    endings: &str,
+) -> Result<Vec<TextFile>, CorpusError> {
     let meta = std::fs::metadata(path).map_err(CorpusError::io("open", path))?;
     if meta.is_file() {
         let name = path
             .file_name()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
-        let Some(jsonl) = text_kind(path) else {
+        let Some(jsonl) = kind_of(path) else {
             return Err(CorpusError::Unsupported {
                 path: path.to_path_buf(),
-                reason: "the name must end in .jsonl or .txt, or be a folder of such files".into(),
+                reason: format!("the name must end in {endings}, or be a folder of such files"),
             });
         };
         if meta.len() == 0 {
@@ -108,7 +119,7 @@ pub(crate) fn list_text_files(path: &Path) -> Result<Vec<TextFile>, CorpusError>
             // A link to a folder could lead back up and never end; links to files are followed.
             if kind.is_dir() {
                 folders.push((entry.path(), format!("{name}/")));
-            } else if let Some(jsonl) = text_kind(&entry.path())
+            } else if let Some(jsonl) = kind_of(&entry.path())
                 && !file_name.starts_with('.')
                 && entry.path().is_file()
             {
@@ -123,10 +134,19 @@ pub(crate) fn list_text_files(path: &Path) -> Result<Vec<TextFile>, CorpusError>
     if found.is_empty() {
         return Err(CorpusError::Unsupported {
             path: path.to_path_buf(),
-            reason: "the folder holds no .jsonl or .txt file".into(),
+            reason: format!("the folder holds no {endings} file"),
         });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
+    // Both would be one text, read twice, and one output.
+    let mut names: Vec<&str> = found.iter().map(|file| plain_name(&file.name)).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(CorpusError::Unsupported {
+            path: path.join(twice[0]),
+            reason: "it is there packed and unpacked: take one away".into(),
+        });
+    }
     Ok(found)
 }
 
@@ -236,7 +256,7 @@ impl FileReader {
             return Ok(None);
         }
         self.count += 1;
-        let title = Path::new(&self.name)
+        let title = Path::new(plain_name(&self.name))
             .file_stem()
             .map(|s| s.to_string_lossy().into_owned())
             .unwrap_or_default();
@@ -253,7 +273,7 @@ impl FileReader {
 /// Lines of a UTF-8 file, each at most [`MAX_LINE_BYTES`] long, with line numbers and byte offsets for messages.
 #[derive(Debug)]
 pub(crate) struct LineReader {
-    reader: BufReader<File>,
+    reader: BufReader<TextStream>,
     pub(crate) path: PathBuf,
     pub(crate) number: u64,
     offset: u64,
@@ -267,9 +287,8 @@ pub(crate) struct LineReader {
 impl LineReader {
     /// Opens `path`. With `replace_invalid` bytes that are not UTF-8 become U+FFFD and are counted; without, they are an error.
     pub(crate) fn open(path: &Path, replace_invalid: bool) -> Result<Self, CorpusError> {
-        let file = File::open(path).map_err(CorpusError::io("open", path))?;
         Ok(Self {
-            reader: BufReader::with_capacity(1 << 18, file),
+            reader: BufReader::with_capacity(1 << 18, open_text(path)?),
             path: path.to_path_buf(),
             number: 0,
             offset: 0,

@@ -11,6 +11,7 @@ use crate::clean::fingerprint;
 use crate::document::{Document, FileReader, TextFile, list_text_files};
 use crate::error::CorpusError;
 use crate::output::AtomicFile;
+use crate::sources::files_of;
 
 /// The documents of a split below the data folder `root`, one at a time, in the order of the domain's sources and, in each, of the paths.
 ///
@@ -138,7 +139,8 @@ impl Parts {
         let mut parts = Vec::new();
         let mut seen = HashSet::new();
         for source in sources {
-            let files = files_of(domain, root, source)?;
+            let owner = format!("the domain `{}`", domain.name());
+            let files = files_of(&owner, root, source, list_text_files)?;
             // Named twice, a file is still one text.
             parts.extend(
                 files
@@ -228,41 +230,6 @@ impl Reading {
         self.take -= 1;
         self.reader.next_document()
     }
-}
-
-/// The files of a source, by path; each is called by its path below `root`.
-fn files_of(
-    domain: &Domain,
-    root: &Path,
-    source: &DataSource,
-) -> Result<Vec<TextFile>, CorpusError> {
-    let missing = |path: PathBuf| CorpusError::Unsupported {
-        path,
-        reason: format!(
-            "the domain `{}` names \"{source}\", and the data folder {} holds no such text",
-            domain.name(),
-            root.display()
-        ),
-    };
-    let top = source.root();
-    let path = root.join(top);
-    if !path.exists() {
-        return Err(missing(path));
-    }
-    let is_file = path.is_file();
-    let mut files = list_text_files(&path)?;
-    for file in &mut files {
-        file.name = match (is_file, top) {
-            (true, _) => top.to_owned(),
-            (false, "") => std::mem::take(&mut file.name),
-            (false, _) => format!("{top}/{}", file.name),
-        };
-    }
-    files.retain(|file| source.takes(&file.name));
-    if files.is_empty() {
-        return Err(missing(path));
-    }
-    Ok(files)
 }
 
 /// What [`export_split`] wrote.

@@ -121,6 +121,64 @@ pub enum CorpusError {
         /// The limit, bytes.
         limit: usize,
     },
+    /// Another process is writing the same output.
+    #[error("another process is writing `{}`: wait for it, or give another folder", path.display())]
+    Busy {
+        /// The file that is being written.
+        path: PathBuf,
+    },
+    /// Parts of a dump do not make a whole.
+    #[error("cannot join the shards in `{}`: {reason}", folder.display())]
+    Shards {
+        /// Where they are.
+        folder: PathBuf,
+        /// What is missing or does not fit, and what to do.
+        reason: String,
+    },
+    /// A table of templates cannot be used.
+    #[error("`{}` is not a table of templates: {reason}; compare it with configs/corpus/templates.toml", path.display())]
+    Templates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A configuration that cannot be used.
+    #[error("the configuration `{}` is wrong: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A language that the filters cannot tell from others.
+    #[error("the filters do not know the language `{code}`; they know {known}")]
+    UnknownLanguage {
+        /// What was asked for.
+        code: String,
+        /// What there is.
+        known: String,
+    },
+    /// More documents than deduplication can number.
+    #[error("there are more than 4,294,967,294 documents: deduplicate them in parts")]
+    TooManyDocuments,
+    /// Where the sources of a corpus are is not known.
+    #[error(
+        "the configuration names no `root`: name the folder below which the sources are, there or with --data-root"
+    )]
+    NoRoot,
+    /// The output folder cannot be used.
+    #[error(transparent)]
+    Output(Box<ptbr_model::CheckpointError>),
+    /// The filters dropped every document.
+    #[error("no document is left for `{}`: the counts of reasons and rejects.jsonl say why", .0.display())]
+    NothingLeft(PathBuf),
+    /// A tokenizer could not be read, learned or written.
+    #[error(transparent)]
+    Tokenizer(#[from] ptbr_tokenizer::TokenizerError),
+    /// A token file could not be written.
+    #[error(transparent)]
+    Dataset(#[from] ptbr_dataset::DatasetError),
     /// A worker thread ended without an answer.
     #[error("a worker thread stopped while cleaning `{}`: {detail}", path.display())]
     Worker {

@@ -61,13 +61,25 @@ impl AtomicFile {
             .map_err(CorpusError::io("sync", &path))?;
         file.persist(&path)
             .map_err(|e| CorpusError::io("rename the output to", &path)(e.error))?;
-        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            // Windows cannot open folders; there the rename itself is durable enough.
-            if let Ok(handle) = std::fs::File::open(folder) {
-                handle.sync_all().ok();
-            }
-        }
+        sync_folder(&path);
         Ok(())
+    }
+}
+
+/// Gives the written and synced file `from` its final name.
+pub(crate) fn publish(from: &Path, path: &Path) -> Result<(), CorpusError> {
+    std::fs::rename(from, path).map_err(CorpusError::io("rename the output to", path))?;
+    sync_folder(path);
+    Ok(())
+}
+
+/// Makes a renaming durable.
+fn sync_folder(path: &Path) {
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        // Windows cannot open folders; there the rename itself is durable enough.
+        if let Ok(handle) = std::fs::File::open(folder) {
+            handle.sync_all().ok();
+        }
     }
 }
 

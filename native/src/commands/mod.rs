@@ -1,7 +1,9 @@
 //! One module a command: its flags, one call into a crate, and what it prints.
 
 pub mod adapters;
+pub mod audit_corpus;
 pub mod benchmark;
+pub mod build_dataset;
 pub mod chat;
 pub mod clean_corpus;
 #[cfg(feature = "train")]
@@ -9,6 +11,7 @@ pub mod demo;
 pub mod domains;
 pub mod evaluate;
 pub mod export;
+pub mod filter_corpus;
 #[cfg(feature = "train")]
 pub mod finetune;
 pub mod generate;

@@ -2,7 +2,7 @@
 
 /// What was taken out of the characters of a text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct CharCounts {
+pub(crate) struct CharCounts {
     /// Control characters, invisible ones, and U+FFFD.
     pub(super) removed: u64,
     /// Soft hyphens.

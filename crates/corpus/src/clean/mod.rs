@@ -1,9 +1,9 @@
 //! Text files and JSON lines from anywhere, made into clean documents: characters, broken lines, repetitions.
 
 mod chars;
+mod texts;
 mod wrap;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,11 +11,12 @@ use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::document::{LineReader, TextFile, list_text_files};
+use crate::document::{TextFile, list_text_files};
 use crate::error::CorpusError;
 use crate::output::AtomicFile;
-use chars::{CharCounts, clean_line};
-use wrap::{Layout, SAMPLE_BYTES, is_page_number};
+use crate::sources::plain_name;
+
+pub(crate) use texts::{JsonFields, TextCleaner};
 
 /// How lines of plain text become paragraphs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,9 +122,6 @@ pub struct CleanSummary {
     pub seconds: f64,
 }
 
-/// Longest plain-text document that is kept together, bytes; a longer one goes on as the next.
-const MAX_DOCUMENT_BYTES: usize = 16 << 20;
-
 /// Cleans `input` (a `.txt` or `.jsonl` file, or a folder of them) into `output_dir`, file by file under the same names. Plain text comes out with a
 /// paragraph a line and a blank line between documents; JSON lines keep all their fields. Each output appears whole or not at all.
 ///
@@ -142,29 +140,31 @@ pub fn clean_corpus(
     let started = Instant::now();
     let files = list_text_files(input)?;
     refuse_same_folder(input, output_dir)?;
+    let mut texts = TextCleaner::new(options);
     let mut cleaner = Cleaner {
         options,
         summary: CleanSummary::default(),
         seen: FxHashSet::default(),
-        counts: CharCounts::default(),
     };
     cleaner.summary.output = output_dir.to_path_buf();
     for (done, file) in files.iter().enumerate() {
-        cleaner.file(file, output_dir)?;
+        cleaner.file(&mut texts, file, output_dir)?;
         progress(&CleanProgress {
             files_done: done as u64 + 1,
             files: files.len() as u64,
             documents_kept: cleaner.summary.documents_kept,
         });
     }
-    let Cleaner {
-        mut summary,
-        counts,
-        ..
-    } = cleaner;
+    let Cleaner { mut summary, .. } = cleaner;
+    let counts = texts.counts;
     summary.files = files.len() as u64;
-    summary.characters_removed = counts.removed;
-    summary.soft_hyphens = counts.soft_hyphens;
+    summary.files_joined = counts.files_joined;
+    summary.lines_joined = counts.lines_joined;
+    summary.words_rejoined = counts.words_rejoined;
+    summary.page_numbers = counts.page_numbers;
+    summary.invalid_utf8 = counts.invalid_utf8;
+    summary.characters_removed = counts.characters.removed;
+    summary.soft_hyphens = counts.characters.soft_hyphens;
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)
 }
@@ -197,27 +197,34 @@ fn refuse_same_folder(input: &Path, output_dir: &Path) -> Result<(), CorpusError
     Ok(())
 }
 
+/// What is kept and what was seen, beside what [`TextCleaner`] reads.
 struct Cleaner<'a> {
     options: &'a CleanOptions,
     summary: CleanSummary,
     /// Halves of SHA-256 of paragraphs that were kept.
     seen: FxHashSet<u128>,
-    counts: CharCounts,
 }
 
 impl Cleaner<'_> {
-    fn file(&mut self, file: &TextFile, output_dir: &Path) -> Result<(), CorpusError> {
+    fn file(
+        &mut self,
+        texts: &mut TextCleaner,
+        file: &TextFile,
+        output_dir: &Path,
+    ) -> Result<(), CorpusError> {
         let mut output = LazyFile {
-            path: output_dir.join(&file.name),
+            path: output_dir.join(plain_name(&file.name)),
             file: None,
         };
         self.summary.input_bytes += std::fs::metadata(&file.path)
             .map_err(CorpusError::io("open", &file.path))?
             .len();
         if file.jsonl {
-            self.json_lines(file, &mut output)?
+            texts.json_documents(file, &mut |fields, text| {
+                self.json_line(fields, &text, &mut output)
+            })?
         } else {
-            self.plain_text(file, &mut output)?
+            texts.text_documents(file, &mut |text| self.text_document(text, &mut output))?
         }
         if let Some(file) = output.file {
             self.summary.files_written += 1;
@@ -227,54 +234,8 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    fn plain_text(&mut self, file: &TextFile, output: &mut LazyFile) -> Result<(), CorpusError> {
-        let sample = read_sample(&file.path)?;
-        let layout = Layout::learn(sample.lines());
-        drop(sample);
-        let width = match self.options.join_lines {
-            JoinLines::Auto => layout.wrap_width,
-            JoinLines::Never => None,
-        };
-        self.summary.files_joined += u64::from(width.is_some());
-        let one_document = match self.options.blank_lines {
-            BlankLines::Auto => layout.blank_between_paragraphs || width.is_some(),
-            BlankLines::Documents => false,
-            BlankLines::Paragraphs => true,
-        };
-        let mut lines = LineReader::open(&file.path, self.options.replace_invalid_utf8)?;
-        let mut builder = ParagraphBuilder::new(&layout, width);
-        while let Some(line) = lines.next_line()? {
-            if line.trim().is_empty() {
-                if one_document {
-                    builder.end_paragraph();
-                    continue;
-                }
-            } else {
-                builder.line(line, &mut self.counts);
-                if builder.text.len() < MAX_DOCUMENT_BYTES {
-                    continue;
-                }
-            }
-            self.end_text_document(&mut builder, output)?;
-        }
-        self.end_text_document(&mut builder, output)?;
-        self.summary.invalid_utf8 += lines.invalid;
-        Ok(())
-    }
-
-    fn end_text_document(
-        &mut self,
-        builder: &mut ParagraphBuilder<'_>,
-        output: &mut LazyFile,
-    ) -> Result<(), CorpusError> {
-        builder.end_paragraph();
-        if builder.text.is_empty() {
-            return Ok(());
-        }
-        self.take_counts(builder);
-        let kept = self.keep(&builder.text);
-        builder.text.clear();
-        if let Some(text) = kept {
+    fn text_document(&mut self, text: &str, output: &mut LazyFile) -> Result<(), CorpusError> {
+        if let Some(text) = self.keep(text) {
             let file = output.get()?;
             if file.bytes() > 0 {
                 file.write(b"\n")?;
@@ -285,63 +246,19 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    fn take_counts(&mut self, builder: &mut ParagraphBuilder<'_>) {
-        self.summary.lines_joined += std::mem::take(&mut builder.lines_joined);
-        self.summary.words_rejoined += std::mem::take(&mut builder.words_rejoined);
-        self.summary.page_numbers += std::mem::take(&mut builder.page_numbers);
-    }
-
-    fn json_lines(&mut self, file: &TextFile, output: &mut LazyFile) -> Result<(), CorpusError> {
-        let mut lines = LineReader::open(&file.path, self.options.replace_invalid_utf8)?;
-        while let Some(line) = lines.next_line()? {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let parsed: Result<serde_json::Map<String, serde_json::Value>, _> =
-                serde_json::from_str(line);
-            let (mut fields, text) = match parsed
-                .map(|mut fields| (fields.get_mut("text").map(serde_json::Value::take), fields))
-            {
-                Ok((Some(serde_json::Value::String(text)), fields)) => (fields, text),
-                other => {
-                    let detail = other.err().map_or_else(
-                        || "`text` is missing or not a string".to_string(),
-                        |e| e.to_string(),
-                    );
-                    return Err(CorpusError::Json {
-                        path: file.path.clone(),
-                        line: lines.number,
-                        detail,
-                    });
-                }
-            };
-            let layout = match self.options.join_lines {
-                JoinLines::Auto => Layout::learn(text.lines()),
-                JoinLines::Never => Layout::default(),
-            };
-            let mut builder = ParagraphBuilder::new(&layout, layout.wrap_width);
-            for line in text.lines() {
-                if line.trim().is_empty() {
-                    builder.end_paragraph()
-                } else {
-                    builder.line(line, &mut self.counts)
-                }
-            }
-            builder.end_paragraph();
-            self.take_counts(&mut builder);
-            let Some(text) = self.keep(&builder.text) else {
-                continue;
-            };
+    fn json_line(
+        &mut self,
+        mut fields: JsonFields,
+        text: &str,
+        output: &mut LazyFile,
+    ) -> Result<(), CorpusError> {
+        if let Some(text) = self.keep(text) {
             fields.insert("text".into(), serde_json::Value::String(text));
-            let mut bytes = serde_json::to_vec(&fields).map_err(|e| CorpusError::Json {
-                path: file.path.clone(),
-                line: lines.number,
-                detail: e.to_string(),
-            })?;
+            let mut bytes = serde_json::to_vec(&fields)
+                .map_err(|e| CorpusError::io("write", &output.path)(e.into()))?;
             bytes.push(b'\n');
             output.get()?.write(&bytes)?;
         }
-        self.summary.invalid_utf8 += lines.invalid;
         Ok(())
     }
 
@@ -398,16 +315,6 @@ pub(crate) fn fingerprint(text: &str) -> u128 {
         .fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
 }
 
-/// The first megabyte of a file; an unfinished or invalid character in it does not matter here.
-fn read_sample(path: &Path) -> Result<String, CorpusError> {
-    let file = std::fs::File::open(path).map_err(CorpusError::io("open", path))?;
-    let mut bytes = Vec::new();
-    file.take(SAMPLE_BYTES as u64)
-        .read_to_end(&mut bytes)
-        .map_err(CorpusError::io("read", path))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// An output file that is made when there is something to write.
 struct LazyFile {
     path: PathBuf,
@@ -420,82 +327,5 @@ impl LazyFile {
             Some(file) => Ok(file),
             empty => Ok(empty.insert(AtomicFile::create(&self.path)?)),
         }
-    }
-}
-
-/// Lines in, paragraphs out.
-struct ParagraphBuilder<'a> {
-    layout: &'a Layout,
-    width: Option<usize>,
-    /// Finished paragraphs, one a line.
-    text: String,
-    paragraph: String,
-    line: String,
-    /// The last line as it stood: its length and its end decide about the break after it.
-    previous: String,
-    previous_chars: usize,
-    lines_joined: u64,
-    words_rejoined: u64,
-    page_numbers: u64,
-}
-
-impl<'a> ParagraphBuilder<'a> {
-    fn new(layout: &'a Layout, width: Option<usize>) -> Self {
-        Self {
-            layout,
-            width,
-            text: String::new(),
-            paragraph: String::new(),
-            line: String::new(),
-            previous: String::new(),
-            previous_chars: 0,
-            lines_joined: 0,
-            words_rejoined: 0,
-            page_numbers: 0,
-        }
-    }
-
-    fn line(&mut self, raw: &str, counts: &mut CharCounts) {
-        self.line.clear();
-        clean_line(raw, &mut self.line, counts);
-        if self.line.is_empty() {
-            return;
-        }
-        let Some(width) = self.width else {
-            self.paragraph.push_str(&self.line);
-            self.end_paragraph();
-            return;
-        };
-        if is_page_number(&self.line) {
-            self.page_numbers += 1;
-            return;
-        }
-        if !self.paragraph.is_empty() {
-            if self
-                .layout
-                .ends_paragraph(width, &self.previous, self.previous_chars, &self.line)
-            {
-                self.end_paragraph();
-                self.paragraph.push_str(&self.line);
-            } else {
-                self.lines_joined += 1;
-                self.words_rejoined += u64::from(self.layout.join(&mut self.paragraph, &self.line));
-            }
-        } else {
-            self.paragraph.push_str(&self.line);
-        }
-        self.previous_chars = self.line.chars().count();
-        std::mem::swap(&mut self.previous, &mut self.line);
-    }
-
-    fn end_paragraph(&mut self) {
-        let paragraph = self.paragraph.trim_end_matches('\u{AD}');
-        if !paragraph.is_empty() {
-            if !self.text.is_empty() {
-                self.text.push('\n');
-            }
-            self.text.push_str(paragraph);
-        }
-        self.paragraph.clear();
     }
 }

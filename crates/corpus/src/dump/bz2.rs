@@ -1,271 +1,351 @@
-//! bz2 in constant memory: one stream, or many one after another, checksums verified.
+//! bz2 as the bytes inside it: block by block, each with its checksum verified, decoded by the calling thread or by several.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use bzip2::{Decompress, Status};
 
+use super::blocks::{BlockCutter, RawBlock, STREAM_END};
+use super::place::Place;
 use crate::error::Stop;
 
-/// Compressed bytes read at a time.
-const INPUT_BYTES: usize = 256 << 10;
+/// The most that one block holds, bytes: 900,000 bytes in which every five stand for a run of 255.
+const MAX_DECODED: usize = 46_000_000;
+/// Blocks cut ahead of the one being read, per thread.
+const BLOCKS_AHEAD: usize = 3;
 
-/// The largest bz2 block holds 900,000 bytes (more only when it is runs of one byte). The decoder hands out a block before it compares its
-/// checksum, so this much is held back and thrown away when the comparison fails.
-const HELD_BACK_BYTES: usize = 1 << 20;
-
-/// The magic of a stream, `BZh1` to `BZh9`, followed by that of a block or of an empty stream's end.
-pub(super) fn is_stream_start(bytes: &[u8]) -> bool {
-    bytes.len() >= 10
-        && bytes.starts_with(b"BZh")
-        && (b'1'..=b'9').contains(&bytes[3])
-        && (bytes[4..10] == [0x31, 0x41, 0x59, 0x26, 0x53, 0x59]
-            || bytes[4..10] == [0x17, 0x72, 0x45, 0x38, 0x50, 0x90])
+/// Appends bits to bytes.
+struct BitWriter {
+    bytes: Vec<u8>,
+    /// Bits used of the last byte; 0 when it is full.
+    used: u32,
 }
 
-/// What one call of [`StreamDecoder::fill`] reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// More may come.
-    More,
-    /// A stream ended; the next byte of the file is `next_offset`.
-    StreamEnd { next_offset: u64 },
-    /// The file ended between streams.
-    FileEnd,
+impl BitWriter {
+    fn push(&mut self, value: u64, bits: u32) {
+        for n in (0..bits).rev() {
+            if self.used == 0 {
+                self.bytes.push(0);
+            }
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= (((value >> n) & 1) as u8) << (7 - self.used);
+            }
+            self.used = (self.used + 1) % 8;
+        }
+    }
 }
 
-/// Decodes bz2 streams from any reader, keeping the place in the file for messages.
-pub(super) struct StreamDecoder<R> {
-    reader: R,
-    input: Vec<u8>,
-    /// Unread part of `input`.
-    start: usize,
-    end: usize,
-    /// Offset in the file of `input[start]`.
-    offset: u64,
-    at_eof: bool,
-    decoder: Option<Decompress>,
-    streams: u64,
-    idle_calls: u32,
+/// The block as a bz2 stream of its own.
+fn stream_of(block: &RawBlock) -> Vec<u8> {
+    let shift = (block.start % 8) as u32;
+    let bits = block.end - block.start;
+    let byte = |n: usize| {
+        let pair = [0, 1].map(|k| u16::from(block.bytes.get(n + k).copied().unwrap_or(0)));
+        ((pair[0] << 8 | pair[1]) >> (8 - shift)) as u8
+    };
+    let whole = (bits / 8) as usize;
+    let mut bytes = Vec::with_capacity(whole + 20);
+    bytes.extend_from_slice(b"BZh9");
+    bytes.extend((0..whole).map(byte));
+    let rest = (bits % 8) as u32;
+    let mut writer = BitWriter { bytes, used: 0 };
+    if rest > 0 {
+        writer.push(u64::from(byte(whole) >> (8 - rest)), rest);
+    }
+    // A stream of one block has the block's checksum, which follows its mark.
+    let checksum = (10..14).fold(0u64, |sum, n| {
+        sum << 8 | u64::from(writer.bytes.get(n).copied().unwrap_or(0))
+    });
+    writer.push(STREAM_END, 48);
+    writer.push(checksum, 32);
+    writer.bytes
 }
 
-impl<R: Read> StreamDecoder<R> {
-    /// Starts at byte `offset` of the file, where `reader` stands.
-    pub(super) fn new(reader: R, offset: u64) -> Self {
-        Self {
-            reader,
-            input: vec![0; INPUT_BYTES],
-            start: 0,
-            end: 0,
-            offset,
-            at_eof: false,
-            decoder: None,
-            streams: 0,
-            idle_calls: 0,
+/// The bytes inside a block.
+fn decode(block: &RawBlock) -> Result<Vec<u8>, String> {
+    let stream = stream_of(block);
+    let mut decoder = Decompress::new(false);
+    let mut out = Vec::with_capacity(1 << 20);
+    loop {
+        if out.len() == out.capacity() {
+            if out.len() >= MAX_DECODED {
+                return Err("a block holds more than a block can".into());
+            }
+            out.reserve(out.len());
+        }
+        let read = usize::try_from(decoder.total_in()).unwrap_or(usize::MAX);
+        let (before, rest) = (out.len(), stream.get(read..).unwrap_or(&[]));
+        match decoder.decompress_vec(rest, &mut out) {
+            Ok(Status::StreamEnd) => return Ok(out),
+            Ok(_) if out.len() == before && decoder.total_in() == read as u64 => {
+                return Err("a block ends early".into());
+            }
+            Ok(_) => {}
+            Err(e) => return Err(e.to_string()),
         }
     }
+}
 
-    /// Says that a stream came before: what follows may be padding.
-    pub(super) fn after_a_stream(mut self) -> Self {
-        self.streams = 1;
-        self
-    }
+/// A block that was cut, on its way to its bytes.
+struct Pending {
+    start: u64,
+    end: u64,
+    decoded: Decoded,
+}
 
-    fn read_input(&mut self) -> Result<(), Stop> {
-        if self.start > 0 {
-            self.input.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        while !self.at_eof && self.end < self.input.len() {
-            match self.reader.read(&mut self.input[self.end..]) {
-                Ok(0) => self.at_eof = true,
-                Ok(n) => {
-                    self.end += n;
-                    break;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    let offset = self.offset + (self.end - self.start) as u64;
-                    return Err(Stop::Io {
-                        offset,
-                        detail: e.to_string(),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
+enum Decoded {
+    Waiting(Receiver<Result<Vec<u8>, String>>),
+    /// To be decoded by the reader.
+    Here(RawBlock),
+}
 
-    /// Appends decoded bytes to the spare capacity of `out`.
-    pub(super) fn fill(&mut self, out: &mut Vec<u8>) -> Result<Progress, Stop> {
-        if self.start == self.end || (self.decoder.is_none() && self.end - self.start < 10) {
-            self.read_input()?;
-        }
-        let Some(decoder) = &mut self.decoder else {
-            while !self.at_eof && self.end - self.start < 10 {
-                self.read_input()?;
-            }
-            let rest = &self.input[self.start..self.end];
-            if self.at_eof && rest.iter().all(|b| *b == 0) {
-                return Ok(Progress::FileEnd);
-            }
-            if self.at_eof && rest.len() < 10 && rest.starts_with(&b"BZh"[..rest.len().min(3)]) {
-                return Err(Stop::Bz2Truncated {
-                    offset: self.offset + rest.len() as u64,
-                });
-            }
-            if !is_stream_start(rest) {
-                // Padding after the last stream is harmless; anything else is not ours to guess at.
-                if self.streams > 0 && rest.iter().all(|b| *b == 0) {
-                    self.offset += (self.end - self.start) as u64;
-                    self.start = self.end;
-                    return Ok(Progress::More);
-                }
-                return Err(Stop::Bz2Damaged {
-                    offset: self.offset,
-                    detail: "no bz2 stream begins here".into(),
-                });
-            }
-            self.decoder = Some(Decompress::new(false));
-            self.idle_calls = 0;
-            return Ok(Progress::More);
+struct Job {
+    block: RawBlock,
+    answer: SyncSender<Result<Vec<u8>, String>>,
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = match jobs.lock() {
+            Ok(queue) => queue.recv(),
+            Err(_) => return,
         };
-        let (consumed_before, room_before) = (decoder.total_in(), out.len());
-        let result = decoder.decompress_vec(&self.input[self.start..self.end], out);
-        let consumed = (decoder.total_in() - consumed_before) as usize;
-        self.start += consumed;
-        self.offset += consumed as u64;
-        match result {
-            Ok(Status::StreamEnd) => {
-                self.decoder = None;
-                self.streams += 1;
-                Ok(Progress::StreamEnd {
-                    next_offset: self.offset,
-                })
-            }
-            Ok(_) => {
-                if consumed == 0 && out.len() == room_before {
-                    if self.at_eof && self.start == self.end {
-                        return Err(Stop::Bz2Truncated {
-                            offset: self.offset,
-                        });
-                    }
-                    // A decoder that neither reads nor writes would hang the program.
-                    self.idle_calls += 1;
-                    if self.idle_calls > 1000 {
-                        return Err(Stop::Bz2Damaged {
-                            offset: self.offset,
-                            detail: "the decoder makes no progress".into(),
-                        });
-                    }
-                    if self.start < self.end {
-                        self.read_input()?;
-                    }
-                } else {
-                    self.idle_calls = 0;
-                }
-                Ok(Progress::More)
-            }
-            Err(e) => Err(Stop::Bz2Damaged {
-                offset: self.offset,
-                detail: e.to_string(),
-            }),
-        }
+        let Ok(job) = job else { return };
+        job.answer.send(decode(&job.block)).ok();
     }
 }
 
-/// Holds back the newest megabyte of decoded bytes, so that a block which fails its checksum is never handed out.
-#[derive(Debug, Default)]
-pub(super) struct HoldBack {
-    data: Vec<u8>,
-    taken: usize,
-    /// Bytes of streams that ended, and so passed every checksum.
-    verified: usize,
-}
-
-impl HoldBack {
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        if self.taken > 0 && self.taken >= self.data.len() / 2 {
-            self.data.drain(..self.taken);
-            self.verified = self.verified.saturating_sub(self.taken);
-            self.taken = 0;
-        }
-        self.data.reserve(INPUT_BYTES);
-        &mut self.data
-    }
-
-    /// Says that a stream ended.
-    pub(super) fn verify(&mut self) {
-        self.verified = self.data.len();
-    }
-
-    /// Bytes that may be handed out: all when `everything`, else those of whole streams and all but the newest megabyte.
-    pub(super) fn ready(&self, everything: bool) -> &[u8] {
-        let end = if everything {
-            self.data.len()
-        } else {
-            self.verified
-                .max(self.data.len().saturating_sub(HELD_BACK_BYTES))
-        };
-        &self.data[self.taken.min(end)..end]
-    }
-
-    pub(super) fn consume(&mut self, n: usize) {
-        self.taken += n;
-    }
-}
-
-/// A bz2 file as the bytes inside it, decoded in the calling thread. At damage `read` gives an error that carries the [`Stop`], after all bytes
-/// before it.
+/// A bz2 file, of one stream or of many, as the bytes inside it. At damage `read` gives an error that carries the [`Stop`], after all bytes of the
+/// blocks before it.
 pub struct Bz2Reader<R> {
-    decoder: StreamDecoder<R>,
-    held: HoldBack,
-    /// How the input ended, once it has.
+    cutter: BlockCutter<R>,
+    place: Arc<Place>,
+    jobs: Option<SyncSender<Job>>,
+    workers: Vec<std::thread::JoinHandle<()>>,
+    pending: VecDeque<Pending>,
+    ahead: usize,
+    chunk: Vec<u8>,
+    taken: usize,
+    /// Decoded bytes before the end of `chunk`.
+    decoded: u64,
+    /// How cutting ended, once it has.
+    cut: Option<Result<(), Stop>>,
     ended: Option<Result<(), Stop>>,
 }
 
 impl<R: Read> Bz2Reader<R> {
-    /// Reads from the beginning of a bz2 file.
+    /// Reads from the beginning of a bz2 file, in the calling thread.
     pub fn new(reader: R) -> Self {
+        Self::with(BlockCutter::new(reader), Arc::new(Place::default()), 1)
+    }
+
+    /// Decodes with `threads` threads, or in the calling one when it is 1; tells `place` where the blocks are.
+    pub(super) fn with(cutter: BlockCutter<R>, place: Arc<Place>, threads: usize) -> Self {
+        let (mut jobs, mut workers) = (None, Vec::new());
+        if threads > 1 {
+            let (sender, queue) = sync_channel::<Job>(threads * BLOCKS_AHEAD);
+            let queue = Arc::new(Mutex::new(queue));
+            for n in 0..threads {
+                let queue = Arc::clone(&queue);
+                let worker = std::thread::Builder::new()
+                    .name(format!("bz2-{n}"))
+                    .spawn(move || work(&queue));
+                // A system that gives no more threads has those that it gave.
+                workers.extend(worker);
+            }
+            jobs = (!workers.is_empty()).then_some(sender);
+        }
         Self {
-            decoder: StreamDecoder::new(reader, 0),
-            held: HoldBack::default(),
+            cutter,
+            place,
+            ahead: workers.len().max(1) * if jobs.is_some() { BLOCKS_AHEAD } else { 1 },
+            jobs,
+            workers,
+            pending: VecDeque::new(),
+            chunk: Vec::new(),
+            taken: 0,
+            decoded: 0,
+            cut: None,
             ended: None,
         }
     }
-}
 
-/// Whether bytes that were held back may be handed out after `stop`: at a cut they are verified, at damage they may not be.
-pub(super) fn keeps_held_bytes(stop: &Stop) -> bool {
-    !matches!(stop, Stop::Bz2Damaged { .. })
+    fn schedule(&mut self) {
+        while self.cut.is_none() && self.pending.len() < self.ahead {
+            let block = match self.cutter.next_block() {
+                Ok(Some(block)) => block,
+                Ok(None) => {
+                    self.cut = Some(Ok(()));
+                    return;
+                }
+                Err(stop) => {
+                    self.cut = Some(Err(stop));
+                    return;
+                }
+            };
+            let (start, end) = (block.start, block.end);
+            let decoded = match &self.jobs {
+                None => Decoded::Here(block),
+                Some(jobs) => {
+                    let (answer, receiver) = sync_channel(1);
+                    match jobs.send(Job { block, answer }) {
+                        Ok(()) => Decoded::Waiting(receiver),
+                        Err(job) => Decoded::Here(job.0.block),
+                    }
+                }
+            };
+            self.pending.push_back(Pending {
+                start,
+                end,
+                decoded,
+            });
+        }
+    }
+
+    /// The next block's bytes, or how it ended.
+    fn advance(&mut self) {
+        self.schedule();
+        let Some(pending) = self.pending.pop_front() else {
+            self.ended = self.cut.clone();
+            return;
+        };
+        let bytes = match pending.decoded {
+            Decoded::Here(block) => decode(&block),
+            Decoded::Waiting(receiver) => receiver
+                .recv()
+                .unwrap_or_else(|_| Err("a decoder thread stopped".into())),
+        };
+        match bytes {
+            Ok(bytes) => {
+                self.place
+                    .block_begins(self.decoded, pending.start, pending.end);
+                self.decoded += bytes.len() as u64;
+                self.chunk = bytes;
+                self.taken = 0;
+            }
+            Err(detail) => {
+                self.ended = Some(Err(Stop::Bz2Damaged {
+                    offset: pending.start / 8,
+                    detail,
+                }));
+            }
+        }
+    }
 }
 
 impl<R: Read> Read for Bz2Reader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            let everything = match &self.ended {
-                None => false,
-                Some(Ok(())) => true,
-                Some(Err(stop)) => keeps_held_bytes(stop),
-            };
-            let ready = self.held.ready(everything);
+            let ready = &self.chunk[self.taken..];
             if !ready.is_empty() {
                 let n = ready.len().min(buf.len());
                 buf[..n].copy_from_slice(&ready[..n]);
-                self.held.consume(n);
+                self.taken += n;
                 return Ok(n);
             }
             match &self.ended {
                 Some(Ok(())) => return Ok(0),
                 Some(Err(stop)) => return Err(stop.clone().into()),
-                None => {}
-            }
-            match self.decoder.fill(self.held.buffer()) {
-                Ok(Progress::FileEnd) => self.ended = Some(Ok(())),
-                Ok(Progress::StreamEnd { .. }) => self.held.verify(),
-                Ok(Progress::More) => {}
-                Err(stop) => self.ended = Some(Err(stop)),
+                None => self.advance(),
             }
         }
+    }
+}
+
+impl<R> Drop for Bz2Reader<R> {
+    fn drop(&mut self) {
+        // Without jobs and with nobody waiting for their answers the workers come to an end.
+        self.pending.clear();
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            worker.join().ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Text that compresses to something between noise and nothing.
+    fn text(bytes: usize) -> Vec<u8> {
+        let mut state = 7u32;
+        (0..bytes)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                b'a' + ((state >> 24) % 13) as u8
+            })
+            .collect()
+    }
+
+    fn pack(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::new(1));
+        encoder.write_all(bytes).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    #[test]
+    fn many_blocks_at_any_bit() {
+        let bytes = text(1_350_000);
+        let packed = pack(&bytes);
+        let mut shifts = [false; 8];
+        let mut cutter = BlockCutter::new(packed.as_slice());
+        while let Some(block) = cutter.next_block().expect("a whole file") {
+            shifts[(block.start % 8) as usize] = true;
+        }
+        assert!(
+            shifts.iter().filter(|seen| **seen).count() >= 4,
+            "{shifts:?}"
+        );
+        for threads in [1, 3] {
+            let place = Arc::new(Place::default());
+            let cutter = BlockCutter::new(packed.as_slice());
+            let mut got = Vec::new();
+            Bz2Reader::with(cutter, place, threads)
+                .read_to_end(&mut got)
+                .expect("a whole file");
+            assert!(got == bytes, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn a_search_finds_the_first_block_from_a_bit_on() {
+        let bytes = text(900_000);
+        let packed = pack(&bytes);
+        let mut starts = Vec::new();
+        let mut cutter = BlockCutter::new(packed.as_slice());
+        while let Some(block) = cutter.next_block().expect("a whole file") {
+            starts.push(block.start);
+        }
+        for (n, start) in starts.iter().enumerate() {
+            for from in [*start, start - 7] {
+                let reader = &packed[(from / 8) as usize..];
+                let found = BlockCutter::search(reader, from)
+                    .next_block()
+                    .expect("a whole file")
+                    .map(|block| block.start);
+                assert_eq!(found, Some(*start), "block {n}");
+            }
+        }
+        let after = starts.last().expect("blocks") + 1;
+        let rest = &packed[(after / 8) as usize..];
+        assert!(matches!(
+            BlockCutter::search(rest, after).next_block(),
+            Ok(None)
+        ));
+    }
+
+    #[test]
+    fn a_run_that_fills_a_block_many_times_over() {
+        let bytes = vec![b'x'; 30_000_000];
+        let mut got = Vec::new();
+        Bz2Reader::new(pack(&bytes).as_slice())
+            .read_to_end(&mut got)
+            .expect("a whole file");
+        assert!(got == bytes);
     }
 }

@@ -1,23 +1,25 @@
 //! From the dump file to pages: decompression, UTF-8 repair, XML.
 
+mod blocks;
 mod bz2;
-mod bz2_parallel;
+mod place;
 mod site;
 mod utf8;
 mod xml;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use bz2::Bz2Reader;
-pub use bz2_parallel::ParallelBz2Reader;
+pub(crate) use place::{Begin, Place, Restart};
 pub use site::SiteInfo;
 pub use xml::{WikiPage, WikiStreamParser};
 
 use crate::error::{CorpusError, Stop};
+use blocks::BlockCutter;
 
 /// Carries a [`Stop`] through the `Read` trait.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +45,7 @@ pub(crate) fn stop_of(error: &std::io::Error, offset: u64) -> Stop {
 
 /// Opens a dump, `.xml` or `.xml.bz2` (told apart by content, not by name), as a stream of XML bytes.
 ///
-/// With `threads` > 1 a bz2 file of several streams is decoded by that many threads; a single stream by one thread of its own. With 1 thread
-/// everything happens inside `read`.
+/// With `threads` > 1 the blocks of a bz2 file are decoded by that many threads; with 1 everything happens inside `read`.
 /// `position` follows how far into the file the reading has come, bytes.
 ///
 /// # Errors
@@ -54,6 +55,21 @@ pub fn open_dump(
     threads: usize,
     position: Arc<AtomicU64>,
 ) -> Result<Box<dyn Read + Send>, CorpusError> {
+    open_part(path, threads, position, Begin::Start, u64::MAX).map(|(reader, _)| reader)
+}
+
+/// Opens the part of a dump that begins at `from`; pages that begin at or after byte `part_end` of the file belong to the next one, which
+/// [`Place::owns`] tells.
+///
+/// # Errors
+/// As [`open_dump`].
+pub(crate) fn open_part(
+    path: &Path,
+    threads: usize,
+    position: Arc<AtomicU64>,
+    from: Begin,
+    part_end: u64,
+) -> Result<(Box<dyn Read + Send>, Arc<Place>), CorpusError> {
     let mut file = File::open(path).map_err(CorpusError::io("open", path))?;
     let meta = file.metadata().map_err(CorpusError::io("open", path))?;
     if meta.is_dir() {
@@ -77,15 +93,59 @@ pub fn open_dump(
         }
     }
     let head = &head[..got];
-    if head.starts_with(b"BZh") {
-        if threads > 1 && meta.is_file() {
-            return Ok(Box::new(ParallelBz2Reader::open(path, threads, position)?));
-        }
-        let start = std::io::Cursor::new(head.to_vec());
-        return Ok(Box::new(Bz2Reader::new(
-            start.chain(Counted { file, position }),
-        )));
+    let packed = head.starts_with(b"BZh");
+    if !packed {
+        check_xml(path, head)?;
     }
+    let bit = match from {
+        Begin::Start => None,
+        Begin::Byte(byte) => Some(byte.saturating_mul(8)),
+        Begin::Restart(restart) => Some(restart.bit),
+    };
+    let place = |first| Arc::new(Place::new(Arc::clone(&position), part_end, packed, first));
+    let (reader, place): (Box<dyn Read + Send>, _) = match (bit, packed) {
+        (None, false) => {
+            let start = std::io::Cursor::new(head.to_vec());
+            let file = Counted {
+                file,
+                position: Arc::clone(&position),
+            };
+            (Box::new(start.chain(file)), place(0))
+        }
+        (None, true) => {
+            let start = std::io::Cursor::new(head.to_vec());
+            let place = place(0);
+            let cutter = BlockCutter::new(start.chain(file));
+            (
+                Box::new(Bz2Reader::with(cutter, Arc::clone(&place), threads)),
+                place,
+            )
+        }
+        (Some(bit), packed) => {
+            file.seek(SeekFrom::Start(bit / 8))
+                .map_err(CorpusError::io("read", path))?;
+            position.store(bit / 8, Ordering::Relaxed);
+            let place = place(bit / 8);
+            if packed {
+                let cutter = BlockCutter::search(file, bit);
+                (
+                    Box::new(Bz2Reader::with(cutter, Arc::clone(&place), threads)),
+                    place,
+                )
+            } else {
+                let file = Counted {
+                    file,
+                    position: Arc::clone(&position),
+                };
+                (Box::new(file), place)
+            }
+        }
+    };
+    Ok((reader, place))
+}
+
+/// Whether the first bytes of a file can be those of a dump's XML.
+fn check_xml(path: &Path, head: &[u8]) -> Result<(), CorpusError> {
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
     let first = text.iter().copied().find(|b| !b.is_ascii_whitespace());
     let utf16 =
@@ -102,8 +162,19 @@ pub fn open_dump(
             reason: reason.into(),
         });
     }
-    let start = std::io::Cursor::new(head.to_vec());
-    Ok(Box::new(start.chain(Counted { file, position })))
+    Ok(())
+}
+
+/// What the `<siteinfo>` of a dump says, from its beginning.
+///
+/// # Errors
+/// As [`open_dump`].
+pub(crate) fn read_site(path: &Path) -> Result<SiteInfo, CorpusError> {
+    let reader = open_dump(path, 1, Arc::default())?;
+    // Only what stands before the first page is wanted; a page that is cut short or too large changes nothing about it.
+    let mut parser = WikiStreamParser::new(reader, 0);
+    parser.next_page(&mut WikiPage::default()).ok();
+    Ok(parser.site().clone())
 }
 
 /// A file that tells how far it was read.

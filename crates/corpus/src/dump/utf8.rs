@@ -35,6 +35,8 @@ pub(super) struct Utf8Reader<R> {
     cut_in_event: bool,
     /// An event was cut since it was last asked.
     overlong: bool,
+    /// In a repaired buffer: the byte after each replaced sequence, and its offset in the raw input.
+    seams: Vec<(usize, u64)>,
     /// Bytes handed out before this buffer.
     handed_out: u64,
     /// Replaced sequences in this buffer: where they stand in what is handed out, and their offset in the raw input.
@@ -64,6 +66,7 @@ impl<R: Read> Utf8Reader<R> {
             budget: event_limit,
             cut_in_event: false,
             overlong: false,
+            seams: Vec::new(),
             handed_out: 0,
             invalid: VecDeque::new(),
             passed: (0, None),
@@ -92,10 +95,22 @@ impl<R: Read> Utf8Reader<R> {
         std::mem::take(&mut self.overlong)
     }
 
-    /// Offset in the raw input of the next byte handed out (exact unless the buffer was repaired).
+    /// Offset in the raw input of the next byte handed out (in UTF-16: up to a buffer further on).
     pub(super) fn position(&self) -> u64 {
-        let left = (self.end - self.start) as u64 + self.carry as u64;
-        self.read - left.min(self.window)
+        if self.utf16.is_some() {
+            let left = (self.end - self.start) as u64 + self.carry as u64;
+            return self.read - left.min(self.window);
+        }
+        let seam = self.seams.partition_point(|(at, _)| *at <= self.start);
+        match seam.checked_sub(1).and_then(|n| self.seams.get(n)) {
+            Some((at, offset)) => offset + (self.start - at) as u64,
+            None => self.read - self.window + self.start as u64,
+        }
+    }
+
+    /// Whether offsets in the input are those of the bytes handed out.
+    pub(super) fn is_utf8(&self) -> bool {
+        self.utf16.is_none()
     }
 
     fn refill(&mut self) {
@@ -122,6 +137,7 @@ impl<R: Read> Utf8Reader<R> {
             self.window = filled as u64;
             self.carry = 0;
             self.use_fixed = false;
+            self.seams.clear();
             if base == 0 && filled >= 2 {
                 self.utf16 = match [self.raw[0], self.raw[1]] {
                     [0xFF, 0xFE] => Some(true),
@@ -201,6 +217,8 @@ impl<R: Read> Utf8Reader<R> {
                 self.invalid
                     .push_back((self.handed_out + fixed.len() as u64, base + offset as u64));
                 fixed.extend_from_slice("\u{FFFD}".as_bytes());
+                self.seams
+                    .push((fixed.len(), base + (offset + invalid.len()) as u64));
             }
             offset += invalid.len();
         }

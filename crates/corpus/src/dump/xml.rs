@@ -12,6 +12,8 @@ use crate::error::Stop;
 /// One page of the dump with the wikitext of its (last) revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WikiPage {
+    /// Where its `<page>` begins in the XML, bytes.
+    pub offset: u64,
     /// Page id.
     pub id: String,
     /// Title, with its namespace prefix.
@@ -32,6 +34,7 @@ pub struct WikiPage {
 
 impl WikiPage {
     fn clear(&mut self) {
+        self.offset = 0;
         self.id.clear();
         self.title.clear();
         self.ns = None;
@@ -76,6 +79,8 @@ pub struct WikiStreamParser<R: Read> {
     in_revision: bool,
     seen_root: bool,
     closed_root: bool,
+    /// Reading began in the middle of a dump, and no page has begun since.
+    before_first: bool,
     depth: usize,
 }
 
@@ -110,8 +115,23 @@ impl<R: Read> WikiStreamParser<R> {
             in_revision: false,
             seen_root: false,
             closed_root: false,
+            before_first: false,
             depth: 0,
         }
+    }
+
+    /// Reads on in the middle of a dump, whose `<siteinfo>` is known.
+    pub(crate) fn resumed(reader: R, max_page_bytes: usize, site: SiteInfo) -> Self {
+        let mut parser = Self::new(reader, max_page_bytes);
+        parser.collector.site = site;
+        parser.seen_root = true;
+        parser.before_first = true;
+        parser
+    }
+
+    /// Whether [`WikiPage::offset`] and [`WikiStreamParser::position`] are exact: in UTF-16 they are not.
+    pub(crate) fn has_exact_offsets(&self) -> bool {
+        self.reader.get_ref().is_utf8()
     }
 
     /// What `<siteinfo>` said; complete once the first page was read.
@@ -172,9 +192,12 @@ impl<R: Read> WikiStreamParser<R> {
                     match start.local_name().as_ref() {
                         "page" => {
                             self.seen_root = true;
+                            self.before_first = false;
                             self.in_page = true;
                             self.in_revision = false;
                             page.clear();
+                            let tag = start.len() as u64 + 2;
+                            page.offset = self.reader.get_ref().position().saturating_sub(tag);
                             self.reader.get_mut().take_invalid();
                         }
                         "mediawiki" => self.seen_root = true,
@@ -225,7 +248,8 @@ impl<R: Read> WikiStreamParser<R> {
                     if let Some(stop) = &source.stop {
                         return Err(stop.clone());
                     }
-                    if self.in_page || (self.seen_root && !self.closed_root) {
+                    let open = self.seen_root && !self.closed_root && !self.before_first;
+                    if self.in_page || open {
                         return Err(Stop::XmlTruncated {
                             offset: source.position(),
                         });

@@ -3,7 +3,7 @@
 
 use memchr::memchr2;
 
-use super::scan::{HARD_HOLE, SOFT_HOLE};
+use super::scan::{HARD_HOLE, LINE_BREAK, SOFT_HOLE};
 use super::words::{is_abbreviation, is_counted, is_expectant};
 
 /// Buffers of the work on holes.
@@ -87,7 +87,8 @@ impl HoleMender {
         for part in inner.split(|b| *b == separator) {
             let broken = has_hole(part)
                 && (part.contains(&HARD_HOLE) || self.is_broken(part, 0, part.len(), true));
-            let empty = part.iter().all(|b| is_hole(*b) || *b == b' ');
+            let empty = std::str::from_utf8(part)
+                .is_ok_and(|text| !text.chars().any(char::is_alphanumeric));
             if broken || empty {
                 continue;
             }
@@ -139,7 +140,12 @@ impl HoleMender {
             }
             let before = text[start..hole].trim_ascii_end();
             let rest = &text[after..end];
-            if self.gap(before, rest, in_bracket) {
+            // A note clings to the word before it; what stands free between two words was one of them.
+            let free = text[start..hole].ends_with(b" ") && text[..after].ends_with(b" ");
+            let word_follows = rest
+                .first()
+                .is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+            if free && word_follows && !before.is_empty() || self.gap(before, rest, in_bracket) {
                 return true;
             }
             at = after.max(hole + 1);
@@ -179,13 +185,25 @@ impl HoleMender {
         !number_before && is_counted(follows, &mut self.word)
     }
 
+    /// Where the last sentence of `text` begins.
+    pub(super) fn last_sentence(&mut self, text: &[u8]) -> usize {
+        let mut start = 0;
+        loop {
+            let end = self.sentence_end(text, start);
+            if end >= text.len() {
+                return start;
+            }
+            start = end;
+        }
+    }
+
     /// The end of the sentence that begins at `start`, with the blanks after it.
     fn sentence_end(&mut self, text: &[u8], start: usize) -> usize {
         let mut i = start;
         while i < text.len() {
             let byte = text[i];
             let ellipsis = text[i..].starts_with("…".as_bytes());
-            if byte == b'\n' {
+            if matches!(byte, b'\n' | LINE_BREAK) {
                 return i + 1;
             }
             if !matches!(byte, b'.' | b'!' | b'?') && !ellipsis {

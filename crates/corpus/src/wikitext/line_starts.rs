@@ -17,7 +17,7 @@ impl Scanner {
                 _ => break,
             }
         }
-        if self.poems > 0 {
+        if self.poems > 0 || std::mem::take(&mut self.preformatted) {
             self.out.push(LINE_BREAK);
         }
         self.out.push(b'\n');
@@ -34,6 +34,15 @@ impl Scanner {
         let second = src.get(i + 1).copied().unwrap_or(b'\n');
         let indented = i > line;
         self.note_recovery(first, second);
+        // A line that begins with a blank is shown as it is, a line of its own.
+        if src[line] == b' '
+            && self.frames.is_empty()
+            && !(first == b'{' && second == b'|')
+            && !matches!(first, b'|' | b'!' | b'\n')
+        {
+            self.preformatted = true;
+            self.out.push(LINE_BREAK);
+        }
         match first {
             b'=' if !indented => {
                 let level = Self::run_length(src, i);
@@ -58,8 +67,19 @@ impl Scanner {
                 i
             }
             b'{' if second == b'|' && src.get(i + 2) != Some(&b'}') => {
-                self.push_frame(Kind::Table, true);
+                self.push_frame(Kind::Table, true, i);
                 i + 2
+            }
+            // `{|` and `|}` written with templates.
+            b'{' if src[i..].starts_with(b"{{{!}}") || src[i..].starts_with(b"{{(!}}") => {
+                self.push_frame(Kind::Table, true, i);
+                i + 6
+            }
+            b'{' if self.in_table()
+                && (src[i..].starts_with(b"{{!}}}") || src[i..].starts_with(b"{{!)}}")) =>
+            {
+                self.close_table();
+                i + 6
             }
             b'|' if second == b'}' => self.table_close(src, i),
             b'|' | b'!' if self.in_table() || (self.frames.is_empty() && first == b'|') => {
@@ -106,6 +126,12 @@ impl Scanner {
         if self.tables == 0 || template_end {
             return i;
         }
+        self.close_table();
+        i + 2
+    }
+
+    /// Drops the innermost table and whatever is open inside it.
+    fn close_table(&mut self) {
         while let Some(frame) = self.frames.last().copied() {
             self.out.truncate(frame.start);
             self.pop_frame();
@@ -114,7 +140,6 @@ impl Scanner {
             }
         }
         self.out.push(b'\n');
-        i + 2
     }
 
     /// Remembers, for constructs that may never close, where a line of ordinary text or a heading begins.
@@ -156,7 +181,9 @@ impl Scanner {
                 // The target of a link that never closed.
                 Kind::Link => (
                     frame.start,
-                    self.args.get(frame.args).copied().unwrap_or(frame.start),
+                    self.args
+                        .get(frame.args)
+                        .map_or(frame.start, |mark| mark.start),
                 ),
                 Kind::External => continue,
             };

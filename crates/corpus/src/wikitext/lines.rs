@@ -1,7 +1,7 @@
 //! Second pass: marked lines to paragraphs, lists and sections, and the choice of what is prose.
 
 use super::holes::HoleMender;
-use super::scan::{HEADING, LIST, TABLE_LINE};
+use super::scan::{HARD_HOLE, HEADING, LINE_BREAK, LIST, SOFT_HOLE, TABLE_LINE};
 use super::tidy::tidy;
 use super::words::is_tail_section;
 
@@ -52,6 +52,10 @@ impl LineAssembler {
         for line in marked.split(|b| *b == b'\n') {
             match line {
                 [TABLE_LINE, ..] => self.flush(kind, &mut steps),
+                _ if is_lost_block(line) => {
+                    self.flush(kind, &mut steps);
+                    self.drop_announcement(&mut steps);
+                }
                 [HEADING, level, rest @ ..] => {
                     self.flush(kind, &mut steps);
                     let level = level.saturating_sub(b'0').clamp(1, 6);
@@ -121,6 +125,26 @@ impl LineAssembler {
         }
     }
 
+    /// A formula or listing with a line of its own went: so does the sentence that announces it, "A área é dada por:".
+    fn drop_announcement(&mut self, steps: &mut u64) {
+        let Some(block) = self.blocks.last_mut() else {
+            return;
+        };
+        let text = &self.text[block.start..block.end];
+        if block.kind != BlockKind::Paragraph || !text.ends_with(b":") {
+            return;
+        }
+        *steps += text.len() as u64;
+        let kept = text[..self.mender.last_sentence(text)]
+            .trim_ascii_end()
+            .len();
+        block.end = block.start + kept;
+        self.text.truncate(block.end);
+        if kept == 0 {
+            self.blocks.pop();
+        }
+    }
+
     fn bytes(&self, block: &Block) -> &[u8] {
         &self.text[block.start..block.end]
     }
@@ -129,7 +153,7 @@ impl LineAssembler {
         self.bytes(block).iter().filter(|b| **b == b' ').count() + 1 >= PROSE_WORDS
     }
 
-    /// Lists stay when half of their items are prose, or when a sentence announces them; bare lists of names go.
+    /// Lists stay when a third of their items is prose, or when a sentence announces them; bare lists of names go.
     fn choose_lists(&mut self) {
         let mut n = 0;
         while n < self.blocks.len() {
@@ -150,7 +174,7 @@ impl LineAssembler {
                 let before = &self.blocks[first - 1];
                 before.kind == BlockKind::Paragraph && self.bytes(before).ends_with(b":")
             };
-            let keep = prose * 2 >= items || (announced && items <= MAX_ANNOUNCED_ITEMS);
+            let keep = prose * 3 >= items || (announced && items <= MAX_ANNOUNCED_ITEMS);
             for block in &mut self.blocks[first..n] {
                 block.keep = keep;
             }
@@ -249,6 +273,18 @@ impl LineAssembler {
             );
         }
     }
+}
+
+/// A line on which something stood that surely was part of the text, and nothing else.
+fn is_lost_block(line: &[u8]) -> bool {
+    let content = match line {
+        [LIST, _, rest @ ..] => rest,
+        _ => line,
+    };
+    content.contains(&HARD_HOLE)
+        && content
+            .iter()
+            .all(|b| matches!(*b, HARD_HOLE | SOFT_HOLE | LINE_BREAK) || b" .,;".contains(b))
 }
 
 fn push_line(text: &[u8], prefix: &str, first: &mut bool, out: &mut String) {

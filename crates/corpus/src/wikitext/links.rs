@@ -10,8 +10,12 @@ impl Scanner {
             return;
         };
         let end = self.out.len();
-        let first = self.args.get(frame.args).copied();
-        let shown = self.args.last().copied().filter(|_| first.is_some());
+        let first = self.args.get(frame.args).map(|mark| mark.start);
+        let shown = self
+            .args
+            .last()
+            .map(|mark| mark.start)
+            .filter(|_| first.is_some());
         let target_end = first.unwrap_or(end);
         let (start, name) = (frame.start, &mut self.name);
         let target = std::str::from_utf8(&self.out[start..target_end]).unwrap_or("");

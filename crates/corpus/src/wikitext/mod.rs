@@ -3,6 +3,7 @@
 //! Two linear passes: `scan` walks the markup once with an explicit stack and writes text in which lines, lists, headings and holes are marked by
 //! control bytes; `lines` turns that into paragraphs, mends or drops what the removed markup left broken, and cuts what is not prose.
 
+mod dates;
 mod entities;
 mod holes;
 mod line_starts;
@@ -10,6 +11,7 @@ mod lines;
 mod links;
 mod names;
 mod render;
+mod report;
 mod scan;
 mod tags;
 mod template_table;
@@ -20,6 +22,8 @@ mod words;
 use std::sync::Arc;
 
 pub use names::WikiNames;
+pub use report::{DroppedTemplate, TemplateReport};
+pub use template_table::TemplateTable;
 
 use crate::dump::SiteInfo;
 use lines::LineAssembler;
@@ -64,6 +68,20 @@ impl WikiCleaner {
             scanner: Scanner::default(),
             lines: LineAssembler::default(),
         }
+    }
+
+    /// From now on counts the templates that are dropped; [`WikiCleaner::take_report`] hands the counts over.
+    pub fn count_dropped_templates(&mut self) {
+        self.scanner.report.get_or_insert_default();
+    }
+
+    /// The templates dropped since the last call; nothing when they are not counted.
+    pub fn take_report(&mut self) -> TemplateReport {
+        self.scanner
+            .report
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// The names this cleaner goes by.

@@ -1,5 +1,7 @@
 //! Which words before a colon mean what: namespaces, sister projects, languages.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::template_table::TemplateTable;
@@ -27,7 +29,7 @@ pub(super) enum Prefix {
 #[derive(Debug)]
 pub struct WikiNames {
     prefixes: FxHashMap<String, Prefix>,
-    pub(super) templates: TemplateTable,
+    pub(super) templates: Arc<TemplateTable>,
 }
 
 const FILES: &[&str] = &["ficheiro", "arquivo", "imagem", "file", "image"];
@@ -49,8 +51,13 @@ const PROJECTS: &[&str] = &[
 ];
 
 impl WikiNames {
-    /// Names for the wiki that `site` describes; an empty one gives the built-in names.
+    /// Names for the wiki that `site` describes; an empty one gives the built-in names. Templates are those of the built-in table.
     pub fn new(site: &SiteInfo) -> Self {
+        Self::with_templates(site, TemplateTable::built_in())
+    }
+
+    /// The same with another table of templates.
+    pub fn with_templates(site: &SiteInfo, templates: Arc<TemplateTable>) -> Self {
         let mut prefixes = FxHashMap::default();
         // Later entries win: what the dump says goes over what is built in, but never turns a file or category name into something else.
         for (list, kind) in [(PROJECTS, Prefix::Project), (NAMESPACES, Prefix::Namespace)] {
@@ -75,7 +82,7 @@ impl WikiNames {
         }
         Self {
             prefixes,
-            templates: TemplateTable::new(),
+            templates,
         }
     }
 
@@ -108,11 +115,11 @@ impl WikiNames {
     }
 }
 
-/// `en`, `mwl`, `simple`, `zh-min-nan`: only in lower case, so that "CSI: Miami" stays a title.
+/// `en`, `mwl`, `simple`, `be-x-old`: only in lower case, so that "CSI: Miami" stays a title.
 fn is_language_code(prefix: &str) -> bool {
     let mut parts = prefix.split('-');
     let first = parts.next().unwrap_or("");
     let letters = |s: &str| s.bytes().all(|b| b.is_ascii_lowercase());
     (first == "simple" || ((2..=3).contains(&first.len()) && letters(first)))
-        && parts.all(|p| (2..=6).contains(&p.len()) && letters(p))
+        && parts.all(|p| (1..=6).contains(&p.len()) && letters(p))
 }

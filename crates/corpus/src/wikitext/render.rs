@@ -1,74 +1,70 @@
 //! Templates that stand for text, written out.
 
-use super::template_table::Shows;
+use super::dates;
+use super::tags::push_raised;
+use super::template_table::{Argument, Piece, TemplateTable};
 use super::templates::Args;
 
-const MONTHS: [&str; 12] = [
-    "janeiro",
-    "fevereiro",
-    "março",
-    "abril",
-    "maio",
-    "junho",
-    "julho",
-    "agosto",
-    "setembro",
-    "outubro",
-    "novembro",
-    "dezembro",
-];
+/// What a template is rendered from.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) table: &'a TemplateTable,
+    pub(super) args: Args<'a>,
+    /// The text before it.
+    pub(super) before: &'a [u8],
+    /// The title of the page.
+    pub(super) title: &'a str,
+}
 
-/// Appends what the template shows; `false` when its arguments do not say enough. `before` is the text that stands before it.
-pub(super) fn render(shows: Shows, args: Args<'_>, before: &[u8], out: &mut Vec<u8>) -> bool {
-    match shows {
-        Shows::Nothing | Shows::Pipe | Shows::Disambiguation | Shows::PageTitle => true,
-        Shows::Text(text) => push(out, text),
-        Shows::Arg(n) => push_some(out, args.get(n)),
-        Shows::LastArg => push_some(out, args.positional().last().unwrap_or("")),
-        Shows::Foreign => {
-            let second = args.get(2);
-            push_some(
-                out,
-                if second.is_empty() {
-                    args.get(1)
-                } else {
-                    second
-                },
-            )
+/// Appends the first of `patterns` that has all it needs; `false` when none has.
+pub(super) fn render(patterns: &[Vec<Piece>], context: Context<'_>, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    patterns.iter().any(|pieces| {
+        out.truncate(start);
+        let whole = pieces.iter().all(|piece| push_piece(piece, context, out));
+        if !whole {
+            out.truncate(start);
         }
-        Shows::InLanguage("") => {
-            let language = language_name(args.get(1));
-            in_language(language, args.get(2), out)
+        whole
+    })
+}
+
+fn push_piece(piece: &Piece, context: Context<'_>, out: &mut Vec<u8>) -> bool {
+    let Context { table, args, .. } = context;
+    match piece {
+        Piece::Text(text) => push(out, text),
+        Piece::Argument(names) => {
+            let value = names.iter().find_map(|name| {
+                let value = match name {
+                    Argument::Place(place) => args.get(*place),
+                    Argument::Last => args.positional().last().unwrap_or(""),
+                    Argument::Named(name) => args.named(name),
+                };
+                (!value.is_empty()).then_some(value)
+            });
+            push_some(out, value.unwrap_or(""))
         }
-        Shows::InLanguage(language) => in_language(Some(language), args.get(1), out),
-        Shows::Interlanguage => {
+        Piece::Number => push_number(args.get(1), out),
+        Piece::Quantity => quantity(table, args, out),
+        Piece::Date => dates::date(args, out),
+        Piece::Death => dates::death(args, out),
+        Piece::Century => century(args, context.before, out),
+        Piece::Duration => duration(args, out),
+        Piece::Raised => raised(args.get(1), out),
+        Piece::Joined => args.positional().filter(|arg| push_some(out, arg)).count() > 0,
+        Piece::Language => table
+            .language(args.get(1))
+            .is_some_and(|name| push(out, name)),
+        Piece::Country => push_some(out, table.country(args.get(1)).unwrap_or(args.get(1))),
+        Piece::Interlanguage => {
             let code = |a: &&str| !(a.len() <= 3 && a.bytes().all(|b| b.is_ascii_lowercase()));
             push_some(out, args.positional().find(code).unwrap_or(""))
         }
-        Shows::Number => push_number(args.get(1), out),
-        Shows::Quantity => quantity(args, out),
-        Shows::Date => date(args, out),
-        Shows::Century => century(args, before, out),
-        Shows::Era(era) => {
-            if push_some(out, args.get(1)) {
-                out.push(b' ');
-            }
-            push(out, era)
-        }
-        Shows::Money(sign) => {
-            push(out, sign);
-            let amount = args.get(1);
-            if !amount.is_empty() {
-                out.push(b' ');
-                push(out, amount);
-            }
-            true
-        }
-        Shows::Quotation => quotation(args, out),
+        Piece::Title => push_some(out, context.title),
     }
 }
 
-fn push(out: &mut Vec<u8>, text: &str) -> bool {
+pub(super) fn push(out: &mut Vec<u8>, text: &str) -> bool {
     out.extend_from_slice(text.as_bytes());
     true
 }
@@ -79,7 +75,12 @@ fn push_some(out: &mut Vec<u8>, text: &str) -> bool {
 }
 
 /// `{{formatnum:…}}`, `{{lc:…}}` and their like; `false` for what cannot be evaluated.
-pub(super) fn parser_function(raw: &str, name: &str, out: &mut Vec<u8>) -> bool {
+pub(super) fn parser_function(
+    table: &TemplateTable,
+    raw: &str,
+    name: &str,
+    out: &mut Vec<u8>,
+) -> bool {
     let (Some((function, _)), Some((_, argument))) = (name.split_once(':'), raw.split_once(':'))
     else {
         return false;
@@ -91,9 +92,9 @@ pub(super) fn parser_function(raw: &str, name: &str, out: &mut Vec<u8>) -> bool 
         "uc" | "maiúscula" | "maiúsculas" => push(out, &argument.to_uppercase()),
         "ucfirst" | "primeiramaiúscula" => push_first(argument, out, true),
         "lcfirst" | "primeiraminúscula" => push_first(argument, out, false),
-        "#language" | "#idioma" => {
-            language_name(argument).is_some_and(|language| push(out, language))
-        }
+        "#language" | "#idioma" => table
+            .language(argument)
+            .is_some_and(|language| push(out, language)),
         _ => false,
     }
 }
@@ -138,80 +139,68 @@ fn push_number(text: &str, out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn quantity(args: Args<'_>, out: &mut Vec<u8>) -> bool {
+fn quantity(table: &TemplateTable, args: Args<'_>, out: &mut Vec<u8>) -> bool {
     let number = args.get(1);
     // In the Portuguese templates a point before three digits groups them.
     let grouped = number.split_once('.').is_some_and(|(_, f)| f.len() == 3);
-    if number.is_empty()
-        || !(if grouped {
-            push(out, number)
-        } else {
-            push_number(number, out)
-        })
-    {
-        return false;
-    }
-    let unit = match args.get(2) {
-        "" => return true,
-        "km2" | "sqkm" => "km²",
-        "m2" | "sqm" => "m²",
-        "m3" => "m³",
-        "km3" => "km³",
-        "mi2" | "sqmi" => "mi²",
-        "C" | "°C" => "°C",
-        "F" | "°F" => "°F",
-        "ft" => "pés",
-        "in" => "polegadas",
-        "mi" => "milhas",
-        "lb" => "libras",
-        "acre" => "acres",
-        other => other,
+    let whole = match grouped {
+        true => push(out, number),
+        false => push_number(number, out),
     };
-    out.push(b' ');
-    push(out, unit)
+    let unit = ["u", "ul", "unidade"]
+        .iter()
+        .map(|name| args.named(name))
+        .find(|unit| !unit.is_empty())
+        .unwrap_or(args.get(2));
+    if whole && !unit.is_empty() {
+        out.push(b' ');
+        push(out, table.unit(unit));
+    }
+    whole
 }
 
-/// Day, month and year in any order and number: `15|11|1889`, `1889|11|15`, `11|1889`, `1889`.
-fn date(args: Args<'_>, out: &mut Vec<u8>) -> bool {
-    let mut parts = args.positional();
-    let three = [
-        parts.next().unwrap_or(""),
-        parts.next().unwrap_or(""),
-        parts.next().unwrap_or(""),
-    ];
-    let number = |s: &str| s.parse::<u32>().ok();
-    let year_first = number(three[0]).is_some_and(|n| n > 31);
-    let [first, second, third] = three;
-    let (day, month, year) = match (year_first, second.is_empty(), third.is_empty()) {
-        (_, true, true) => ("", "", first),
-        (true, _, _) => (third, second, first),
-        (false, false, true) if number(second).is_some_and(|n| n > 31) => ("", first, second),
-        _ => (first, second, third),
+/// `3:05`, `1:02:30`: hours, minutes and seconds by name, or in order.
+fn duration(args: Args<'_>, out: &mut Vec<u8>) -> bool {
+    let named = ["h", "m", "s"].map(|name| args.named(name));
+    let parts: Vec<&str> = match named.iter().any(|part| !part.is_empty()) {
+        true => named.to_vec(),
+        false => args.positional().take(3).collect(),
     };
-    let month = match number(month) {
-        Some(n @ 1..=12) => MONTHS[n as usize - 1],
-        Some(_) => return false,
-        None => month,
-    };
-    let day = if day.starts_with('0') {
-        day.trim_start_matches('0')
-    } else {
-        day
-    };
-    let day = if day == "1" { "1º" } else { day };
     let mut any = false;
-    for part in [day, month, year] {
-        if part.is_empty() {
-            continue;
+    for part in parts.iter().skip_while(|part| part.is_empty()) {
+        if part.len() > 4 || !part.bytes().all(|b| b.is_ascii_digit()) {
+            return false;
         }
-        if any {
-            push(out, " de ");
+        match (any, part.len()) {
+            (false, _) => {}
+            (true, 0) => {
+                push(out, ":00");
+                continue;
+            }
+            (true, 1) => {
+                push(out, ":0");
+            }
+            (true, _) => {
+                push(out, ":");
+            }
         }
-        push(out, part);
-        any = true;
+        any |= push(out, part);
     }
-    // A lone year has to look like one: other templates share the name.
-    any && (!month.is_empty() || number(year).is_some_and(|y| (1..=9999).contains(&y)))
+    any
+}
+
+/// `24` is ²⁴; other text stays as it is.
+fn raised(text: &str, out: &mut Vec<u8>) -> bool {
+    let digits = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b == b'-' || b == b'+');
+    if !digits {
+        return push_some(out, text);
+    }
+    for byte in text.bytes() {
+        push_raised(out, byte);
+    }
+    !text.is_empty()
 }
 
 fn century(args: Args<'_>, before: &[u8], out: &mut Vec<u8>) -> bool {
@@ -254,90 +243,4 @@ fn push_roman(mut n: u32, out: &mut Vec<u8>) {
             push(out, letters);
         }
     }
-}
-
-fn quotation(args: Args<'_>, out: &mut Vec<u8>) -> bool {
-    let text = args.named(&[
-        "texto",
-        "text",
-        "quote",
-        "citação",
-        "citacao",
-        "frase",
-        "conteúdo",
-    ]);
-    let mut free = args.positional();
-    let text = text.or_else(|| free.next()).unwrap_or("");
-    if text.is_empty() {
-        return false;
-    }
-    out.push(b'\n');
-    push(out, text);
-    let author = args
-        .named(&["autor", "author", "fonte", "source", "sign"])
-        .or_else(|| free.next())
-        .unwrap_or("");
-    if !author.is_empty() && author.len() < 200 && author.bytes().all(|b| b >= b' ') {
-        push(out, " — ");
-        push(out, author);
-    }
-    out.push(b'\n');
-    true
-}
-
-fn in_language(language: Option<&str>, text: &str, out: &mut Vec<u8>) -> bool {
-    let Some(language) = language.filter(|_| !text.is_empty()) else {
-        return false;
-    };
-    push(out, "em ");
-    push(out, language);
-    push(out, ": ");
-    push(out, text)
-}
-
-fn language_name(code: &str) -> Option<&'static str> {
-    Some(match code.trim() {
-        "en" => "inglês",
-        "es" => "espanhol",
-        "fr" => "francês",
-        "de" => "alemão",
-        "it" => "italiano",
-        "pt" | "pt-br" => "português",
-        "la" => "latim",
-        "el" => "grego",
-        "grc" => "grego antigo",
-        "ru" => "russo",
-        "uk" => "ucraniano",
-        "pl" => "polonês",
-        "nl" => "neerlandês",
-        "ja" => "japonês",
-        "zh" => "chinês",
-        "ko" => "coreano",
-        "ar" => "árabe",
-        "fa" => "persa",
-        "he" => "hebraico",
-        "hi" => "hindi",
-        "sa" => "sânscrito",
-        "tr" => "turco",
-        "ca" => "catalão",
-        "gl" => "galego",
-        "eu" => "basco",
-        "sv" => "sueco",
-        "da" => "dinamarquês",
-        "no" | "nb" => "norueguês",
-        "fi" => "finlandês",
-        "hu" => "húngaro",
-        "ro" => "romeno",
-        "cs" => "tcheco",
-        "bg" => "búlgaro",
-        "sr" => "sérvio",
-        "hr" => "croata",
-        "tpn" => "tupinambá",
-        "tpw" | "tupi" => "tupi",
-        "gn" => "guarani",
-        "yrl" => "nheengatu",
-        "yo" => "iorubá",
-        "kmb" => "quimbundo",
-        _ => return None,
-    })
 }

@@ -6,6 +6,7 @@
 
 use super::entities;
 use super::names::WikiNames;
+use super::report::TemplateReport;
 
 /// The rest of the line is a heading; the next byte is its level, `1` to `6`.
 pub(super) const HEADING: u8 = 1;
@@ -48,6 +49,25 @@ pub(super) struct Frame {
     pub(super) recovery: Option<usize>,
     /// Opened at the start of a line.
     pub(super) at_line_start: bool,
+    /// Where it was opened in the wikitext.
+    pub(super) source: usize,
+}
+
+/// Where an argument stands in the output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) start: usize,
+    /// The `=` after its name. One that stands in a link or a template inside the argument gives it no name.
+    pub(super) equals: Option<usize>,
+}
+
+impl Mark {
+    pub(super) fn at(start: usize) -> Self {
+        Self {
+            start,
+            equals: None,
+        }
+    }
 }
 
 /// Bytes that end a run of plain text.
@@ -58,7 +78,7 @@ const SPECIAL: [bool; 256] = {
         table[b] = true;
         b += 1;
     }
-    let marks = b"<{}[]|&'_:\x7F\xC2\xE2\xEF";
+    let marks = b"<{}[]|&'_:=\x7F\xC2\xE2\xEF";
     let mut n = 0;
     while n < marks.len() {
         table[marks[n] as usize] = true;
@@ -67,13 +87,29 @@ const SPECIAL: [bool; 256] = {
     table
 };
 
+/// Longest switch that is known for one, bytes.
+pub(super) const LONGEST_SWITCH: usize = 50;
+
+/// The end of the switch that begins at `i`, as `__SEMTDC__` or `__NÃOEDITARSEÇÃO__`: two underscores, capitals, two underscores.
+pub(super) fn switch_end(src: &[u8], i: usize) -> Option<usize> {
+    if src.get(i + 1) != Some(&b'_') {
+        return None;
+    }
+    let window = &src[i + 2..src.len().min(i + LONGEST_SWITCH)];
+    let word = window.split(|b| *b == b'_').next().unwrap_or(&[]);
+    let closed = window.get(word.len()..word.len() + 2) == Some(b"__");
+    let capitals =
+        std::str::from_utf8(word).is_ok_and(|w| !w.is_empty() && w.chars().all(char::is_uppercase));
+    (closed && capitals).then_some(i + 2 + word.len() + 2)
+}
+
 /// The state of the first pass; buffers are kept from page to page.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     pub(super) out: Vec<u8>,
     pub(super) frames: Vec<Frame>,
-    /// Output positions at which arguments begin, for all frames.
-    pub(super) args: Vec<usize>,
+    /// The arguments of all open frames.
+    pub(super) args: Vec<Mark>,
     pub(super) rendered: Vec<u8>,
     pub(super) name: String,
     pub(super) title: String,
@@ -89,10 +125,14 @@ pub(super) struct Scanner {
     pub(super) marks_counted_to: usize,
     pub(super) uneven_marks: bool,
     pub(super) poems: usize,
+    /// The line began with a blank.
+    pub(super) preformatted: bool,
     pub(super) sup: Option<usize>,
     /// Bit per tag: no closing tag of this kind from here to the end of the page.
     pub(super) no_close: u64,
     pub(super) disambiguation: bool,
+    /// Where dropped templates are counted, when someone asked.
+    pub(super) report: Option<TemplateReport>,
     pub(super) steps: u64,
 }
 
@@ -108,6 +148,7 @@ impl Scanner {
         self.marks_counted_to = 0;
         self.uneven_marks = false;
         self.poems = 0;
+        self.preformatted = false;
         self.sup = None;
         self.no_close = 0;
         self.disambiguation = false;
@@ -139,6 +180,7 @@ impl Scanner {
                 b'\'' => self.apostrophe(src, i),
                 b'_' => self.underscore(src, i),
                 b':' => self.colon(src, i),
+                b'=' => self.equals(i),
                 b'\t' => {
                     self.out.push(b' ');
                     i + 1
@@ -222,29 +264,24 @@ impl Scanner {
                 .is_none_or(|b| !b.is_ascii_alphanumeric() && *b < 0x80)
     }
 
-    /// `__SEMTDC__`, `__NÃOEDITARSEÇÃO__`: two underscores, capitals, two underscores.
     fn underscore(&mut self, src: &[u8], i: usize) -> usize {
-        const LONGEST: usize = 48;
-        if src.get(i + 1) == Some(&b'_') {
-            let window = &src[i + 2..src.len().min(i + 2 + LONGEST)];
-            let word = window.split(|b| *b == b'_').next().unwrap_or(&[]);
-            self.steps += word.len() as u64;
-            let closed = window.get(word.len()..word.len() + 2) == Some(b"__");
-            let capitals = std::str::from_utf8(word)
-                .is_ok_and(|w| !w.is_empty() && w.chars().all(char::is_uppercase));
-            if closed && capitals {
-                return i + 2 + word.len() + 2;
+        match switch_end(src, i) {
+            Some(end) => {
+                self.steps += (end - i) as u64;
+                end
+            }
+            None => {
+                self.out.push(b'_');
+                i + 1
             }
         }
-        self.out.push(b'_');
-        i + 1
     }
 
     /// A bare address leaves a hole; any other colon is text.
     fn colon(&mut self, src: &[u8], i: usize) -> usize {
         if src[i + 1..].starts_with(b"//") {
             for scheme in [&b"https"[..], b"http", b"ftp"] {
-                if self.out.ends_with(scheme) {
+                if self.out[self.floor()..].ends_with(scheme) {
                     self.out.truncate(self.out.len() - scheme.len());
                     self.out.push(SOFT_HOLE);
                     let end = Self::address_end(src, i);
@@ -261,6 +298,29 @@ impl Scanner {
         i + 1
     }
 
+    /// Output before this position belongs to something that is still open, or to an argument that has ended.
+    pub(super) fn floor(&self) -> usize {
+        let argument = self.args.last().map_or(0, |mark| mark.start);
+        let frame = self.frames.last().map_or(0, |frame| frame.start);
+        argument.max(frame).min(self.out.len())
+    }
+
+    /// The first `=` of a template's argument ends its name.
+    fn equals(&mut self, i: usize) -> usize {
+        if let Some(Frame {
+            kind: Kind::Brace { .. },
+            args,
+            ..
+        }) = self.frames.last()
+            && self.args.len() > *args
+            && let Some(mark) = self.args.last_mut()
+        {
+            mark.equals.get_or_insert(self.out.len());
+        }
+        self.out.push(b'=');
+        i + 1
+    }
+
     fn address_end(src: &[u8], from: usize) -> usize {
         let stop = |b: &u8| *b <= b' ' || b"[]<>{}|\"".contains(b);
         from + src[from..]
@@ -269,7 +329,7 @@ impl Scanner {
             .unwrap_or(src.len() - from)
     }
 
-    pub(super) fn push_frame(&mut self, kind: Kind, at_line_start: bool) -> bool {
+    pub(super) fn push_frame(&mut self, kind: Kind, at_line_start: bool, source: usize) {
         if self.frames.len() >= MAX_DEPTH {
             match kind {
                 Kind::Brace { count } => self.lost_braces += count,
@@ -277,7 +337,7 @@ impl Scanner {
                 Kind::Table => self.lost_tables += 1,
                 Kind::External => {}
             }
-            return false;
+            return;
         }
         match kind {
             Kind::Brace { .. } => self.braces += 1,
@@ -291,8 +351,8 @@ impl Scanner {
             args: self.args.len(),
             recovery: None,
             at_line_start,
+            source,
         });
-        true
     }
 
     pub(super) fn pop_frame(&mut self) {
@@ -328,7 +388,7 @@ impl Scanner {
                 ..
             }) => {
                 if self.args.len() - args < MAX_ARGS {
-                    self.args.push(self.out.len());
+                    self.args.push(Mark::at(self.out.len()));
                 } else {
                     self.out.push(b'|');
                 }
@@ -343,8 +403,8 @@ impl Scanner {
         if count == 1 {
             self.out.push(b'{');
         } else {
-            let at_line_start = matches!(self.out.last(), None | Some(b'\n'));
-            self.push_frame(Kind::Brace { count }, at_line_start);
+            let at_line_start = matches!(self.out.last(), None | Some(&(b'\n' | LINE_BREAK)));
+            self.push_frame(Kind::Brace { count }, at_line_start, i);
         }
         i + count
     }
@@ -366,11 +426,10 @@ impl Scanner {
             let taken = if left >= 3 && count >= 3 { 3 } else { 2 };
             left -= taken;
             self.steps += 1;
-            let after = src.get(i + run).copied();
             if taken == 3 {
                 self.render_parameter(&frame)
             } else {
-                self.render_template(names, &frame, after)
+                self.render_template(names, &frame, src, i + run - left)
             }
             // What is left of the run of opening braces now holds the result as its content.
             match count - taken {
@@ -427,13 +486,13 @@ impl Scanner {
                 return i + 1;
             }
             let end = Self::address_end(src, i + 1);
-            self.push_frame(Kind::External, false);
+            self.push_frame(Kind::External, false, i);
             return end;
         }
         if run == 3 {
             self.out.push(b'[');
         }
-        self.push_frame(Kind::Link, false);
+        self.push_frame(Kind::Link, false, i);
         i + run
     }
 

@@ -4,6 +4,7 @@ use memchr::memmem;
 
 use super::entities;
 use super::scan::{HARD_HOLE, LINE_BREAK, LIST, Scanner};
+use super::templates::glues;
 
 /// What becomes of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ fn classify(name: &[u8]) -> Option<Tag> {
         b"math" => Tag::Math(1),
         b"chem" => Tag::DropHole(2),
         b"ce" => Tag::DropHole(3),
-        b"score" => Tag::DropBlock(4),
+        b"score" => Tag::DropHole(4),
         b"hiero" => Tag::DropHole(5),
         b"pre" => Tag::DropHole(6),
         b"syntaxhighlight" => Tag::DropHole(7),
@@ -127,6 +128,28 @@ fn tag_end(src: &[u8], from: usize) -> Option<(usize, bool)> {
     None
 }
 
+/// The end of the attributes with a value in quotes that follow the name of a tag.
+fn after_attributes(src: &[u8], from: usize) -> usize {
+    let mut end = from;
+    for _ in 0..8 {
+        let rest = &src[end..src.len().min(end + 256)];
+        let name = rest.iter().take_while(|b| **b == b' ').count();
+        let equals = name
+            + rest[name..]
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'-')
+                .count();
+        if name == 0 || equals == name || !rest[equals..].starts_with(b"=\"") {
+            return end;
+        }
+        match memchr::memchr2(b'"', b'\n', &rest[equals + 2..]) {
+            Some(close) if rest[equals + 2 + close] == b'"' => end += equals + 2 + close + 1,
+            _ => return end,
+        }
+    }
+    end
+}
+
 fn parse(src: &[u8], at: usize) -> Option<Parsed> {
     let closing = src.get(at + 1) == Some(&b'/');
     let name_at = at + 1 + usize::from(closing);
@@ -143,8 +166,8 @@ fn parse(src: &[u8], at: usize) -> Option<Parsed> {
     let after = name_at + name_len;
     let (end, slash) = match tag_end(src, after) {
         Some(found) => found,
-        // `<br` or `<ref name=x` without its end: the mark goes, the text stays.
-        None => (after, false),
+        // `<br` or `<ref name=x` without its end: the mark goes and what it says of itself, the text stays.
+        None => (after_attributes(src, after), false),
     };
     Some(Parsed {
         tag,
@@ -208,7 +231,7 @@ impl Scanner {
                     Tag::DropBlock(_) => self.out.extend_from_slice(b"\n\n"),
                     // A listing that begins a line is a block of its own; inside a line it is a word of the sentence.
                     Tag::DropHole(_) if matches!(self.out.last(), None | Some(b'\n')) => {
-                        self.out.push(b'\n')
+                        self.out.extend_from_slice(&[HARD_HOLE, b'\n'])
                     }
                     Tag::DropHole(_) => self.out.push(HARD_HOLE),
                     Tag::Math(_) => self.formula(content),
@@ -326,14 +349,7 @@ impl Scanner {
 
     /// Footnote marks stand between words that would otherwise run into each other.
     fn unglue(&mut self, src: &[u8], next: usize) -> usize {
-        let word_follows = src
-            .get(next)
-            .is_some_and(|b| b.is_ascii_alphanumeric() || *b == 0xC3);
-        let text_before = self
-            .out
-            .last()
-            .is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || b".,;:!?)".contains(b));
-        if word_follows && text_before {
+        if glues(self.out.last().copied(), src.get(next).copied()) {
             self.out.push(b' ');
         }
         next
@@ -394,10 +410,11 @@ impl Scanner {
             self.sup = Some(self.out.len());
             return;
         }
+        let floor = self.floor();
         let Some(start) = self
             .sup
             .take()
-            .filter(|s| *s < self.out.len() && self.out.len() - s <= 4)
+            .filter(|s| *s >= floor && *s < self.out.len() && self.out.len() - s <= 4)
         else {
             return;
         };
@@ -440,7 +457,8 @@ fn end_of_closing_tag(src: &[u8], after: usize) -> usize {
     }
 }
 
-fn push_raised(out: &mut Vec<u8>, byte: u8) {
+/// A digit or sign, raised.
+pub(super) fn push_raised(out: &mut Vec<u8>, byte: u8) {
     const DIGITS: [&str; 10] = ["⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"];
     let text = match byte {
         b'0'..=b'9' => DIGITS[usize::from(byte - b'0')],

@@ -1,203 +1,389 @@
-//! The templates of the Portuguese Wikipedia that stand for text, and those that certainly do not.
+//! The table of templates that stand for text, `configs/corpus/templates.toml`: compiled in, or read from a file in the same form.
 
-use rustc_hash::FxHashMap;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
-/// What a template shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Deserialize;
+
+use crate::error::CorpusError;
+
+const BUILT_IN: &str = include_str!("../../../../configs/corpus/templates.toml");
+const BUILT_IN_NAME: &str = "configs/corpus/templates.toml";
+
+/// Longest name of a template that is told apart, characters.
+pub(super) const MAX_NAME_CHARS: usize = 80;
+
+/// One part of what a template shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    Text(String),
+    /// The first of these arguments that is not empty.
+    Argument(Vec<Argument>),
+    Number,
+    Quantity,
+    Date,
+    Death,
+    Century,
+    Duration,
+    Raised,
+    Joined,
+    Language,
+    Country,
+    Interlanguage,
+    Title,
+}
+
+/// How an argument is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// By its place among those without a name, from 1.
+    Place(usize),
+    /// The last without a name.
+    Last,
+    /// By its name, in lower case.
+    Named(String),
+}
+
+/// What the table says of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Shows {
     /// Nothing, and no sentence misses it.
     Nothing,
-    /// A fixed text.
-    Text(&'static str),
-    /// Its n-th argument.
-    Arg(usize),
-    /// The last argument that has no name.
-    LastArg,
-    /// A text in another language: the second argument, or the first when it is alone.
-    Foreign,
-    /// "em latim: …": the language and the text. The language is the first argument when it is empty here.
-    InLanguage(&'static str),
-    /// A link to an article in another language: the first argument that is not a language code.
-    Interlanguage,
-    /// A number: digits grouped as in Brazil.
-    Number,
-    /// A number and its unit.
-    Quantity,
-    /// A date of numbers: day, month, year in the order that fits.
-    Date,
-    /// "século XIX".
-    Century,
-    /// A year and this era.
-    Era(&'static str),
-    /// A sign of currency and the amount.
-    Money(&'static str),
-    /// A quotation set apart: the text and who said it.
-    Quotation,
-    /// The name of the page.
-    PageTitle,
+    /// The first of these that has all its arguments.
+    Text(Vec<Vec<Piece>>),
     /// The page is a list of meanings.
     Disambiguation,
     /// A `|` for use inside arguments.
     Pipe,
 }
 
-use Shows::*;
+/// The answer to a name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known<'a> {
+    /// The table names it.
+    Entry(&'a Shows),
+    /// It belongs to a family that shows nothing.
+    Family,
+    /// The table does not know it.
+    No,
+}
 
-#[rustfmt::skip]
-const TABLE: &[(&[&str], Shows)] = &[
-    (&[
-        "nowrap", "nobr", "sem quebra", "nb", "small", "menor", "pequeno", "big", "maior", "smallcaps", "sc", "versalete", "versaletes",
-        "abbr", "abreviação", "abrev", "sic", "tooltip", "dica", "center", "centro", "centralizar", "i", "itálico", "b", "negrito", "em",
-        "u", "sublinhado", "strong", "mvar", "math", "nihongo2", "zh-tradicional", "script", "unicode", "tt", "code", "código", "mono",
-        "kbd", "samp", "não traduzido", "vcite", "nastro", "flag", "bandeira2", "país", "flagcountry", "navio", "título", "noitálico",
-        "noitalic", "ppn", "transl", "nihongo", "pb", "var", "texto", "subst", "visível", "anchor text", "aviso de texto", "hifenizar",
-        "fonte pequena", "sigla", "cita", "aspas", "mono2", "tl2", "ruby", "ruby-ja", "link", "wikilink", "sp", "pbpe", "pb-pe", "pbpe2",
-    ], Arg(1)),
-    (&[
-        "pepb", "pe-pb", "cor", "color", "font color", "fonte-cor", "background", "fundo", "tamanho", "fs", "font", "font size", "alinhar",
-    ], Arg(2)),
-    (&["ship", "hmcs", "uss", "hms"], Arg(1)),
-    (&["cor fundo", "bg color", "colored"], LastArg),
-    (&["lang", "língua", "lingua", "idioma", "transliteração", "translit", "script/grego"], Foreign),
-    (&["langx", "lang-x", "linguagem"], InLanguage("")),
-    (&["lang-en", "langen"], InLanguage("inglês")),
-    (&["lang-es"], InLanguage("espanhol")),
-    (&["lang-fr"], InLanguage("francês")),
-    (&["lang-de"], InLanguage("alemão")),
-    (&["lang-it"], InLanguage("italiano")),
-    (&["lang-la", "lang-lat"], InLanguage("latim")),
-    (&["lang-el"], InLanguage("grego")),
-    (&["lang-grc"], InLanguage("grego antigo")),
-    (&["lang-ru"], InLanguage("russo")),
-    (&["lang-uk"], InLanguage("ucraniano")),
-    (&["lang-pl"], InLanguage("polonês")),
-    (&["lang-nl"], InLanguage("neerlandês")),
-    (&["lang-ja"], InLanguage("japonês")),
-    (&["lang-zh"], InLanguage("chinês")),
-    (&["lang-ko"], InLanguage("coreano")),
-    (&["lang-ar"], InLanguage("árabe")),
-    (&["lang-he"], InLanguage("hebraico")),
-    (&["lang-tr"], InLanguage("turco")),
-    (&["lang-ca"], InLanguage("catalão")),
-    (&["lang-gl"], InLanguage("galego")),
-    (&["lang-eu"], InLanguage("basco")),
-    (&["lang-sv"], InLanguage("sueco")),
-    (&["lang-fi"], InLanguage("finlandês")),
-    (&["lang-hu"], InLanguage("húngaro")),
-    (&["lang-ro"], InLanguage("romeno")),
-    (&["lang-cs"], InLanguage("tcheco")),
-    (&["lang-sa"], InLanguage("sânscrito")),
-    (&["lang-tpn", "lang-tupi"], InLanguage("tupi")),
-    (&["lang-gn"], InLanguage("guarani")),
-    (&["ill", "ilc", "ill2", "link-interwiki", "link interwiki", "ligação interlíngua", "interlink", "lig inter"], Interlanguage),
-    (&["formatnum", "fmtnum", "formatar número", "num", "número", "numero", "val", "gaps", "nts", "ntsh"], Number),
-    (&["fmtn", "unidade", "unit", "convert", "converter", "conv", "cvt", "unid", "medida"], Quantity),
-    (&[
-        "dtlink", "dtext", "data", "date", "datalink", "dni", "nascimento", "data de nascimento", "data de nascimento e idade",
-        "nascimento e idade", "morte", "falecimento", "data de morte", "data de morte e idade", "falecimento e idade", "morte e idade",
-        "dmi", "birth date", "birth date and age", "death date", "death date and age", "dts", "dt", "data de início", "start date",
-        "end date", "data final", "data de término", "ano nascimento", "dataext", "data inicial",
-    ], Date),
-    (&["séc", "sec", "século", "seculo", "séculos"], Century),
-    (&["ac", "a.c.", "a.c", "a. c.", "antes de cristo", "aec"], Era("a.C.")),
-    (&["dc", "d.c.", "d.c", "d. c.", "depois de cristo"], Era("d.C.")),
-    (&["r$", "brl", "real"], Money("R$")),
-    (&["us$", "usd", "dólar"], Money("US$")),
-    (&["eur", "€", "euro"], Money("€")),
-    (&["gbp", "£", "libra"], Money("£")),
-    (&[
-        "quote", "citação", "cquote", "citação2", "quotation", "citação em bloco", "blockquote", "bloco de citação", "quote2",
-        "cita bloco", "citar bloco", "quote box", "caixa de citação", "rquote", "início citação", "poema", "poem", "verso", "versos",
-        "cit", "citação destacada",
-    ], Quotation),
-    (&["nbsp", "espaço", "esp", "spaces", "thinsp", "espaços", "-sp", "nbhyph"], Text(" ")),
-    (&["br", "quebra", "quebra de linha"], Text(" ")),
-    (&["ndash", "–", "en dash", "spaced ndash"], Text(" – ")),
-    (&["mdash", "—", "em dash"], Text(" — ")),
-    (&["·", "dot", "middot", "ponto", "•", "bull", "bullet"], Text(" · ")),
-    (&["=", "igual"], Text("=")),
-    (&["'", "apóstrofo", "`"], Text("'")),
-    (&["sup2", "²"], Text("²")),
-    (&["km2", "km²"], Text("km²")),
-    (&["º"], Text("º")),
-    (&["ª"], Text("ª")),
-    (&["!"], Pipe),
-    (&["nomedapágina", "nomedapagina", "pagename", "fullpagename", "título da página", "subpagename", "basepagename"], PageTitle),
-    (&[
-        "desambiguação", "desambiguacao", "desambig", "disambig", "disambiguation", "dab", "desamb", "hndis", "geodis",
-        "desambiguação-sigla", "desambiguação de nomes", "desambiguação de topônimos", "sigla de 3 letras", "desambig-sigla",
-        "desambig-nome", "homónimos", "homônimos", "desambiguação antropônimos", "desambiguação de pessoas",
-    ], Disambiguation),
-    (&[
-        "carece de fontes", "carecefontes", "cn", "fact", "citation needed", "sem fontes", "sem-fontes", "mais notas", "mais fontes",
-        "fontes", "pov", "parcial", "r", "rp", "efn", "nota", "nota de rodapé", "nota rodapé", "notes", "notas", "reflist", "referências",
-        "referencias", "refs", "ref-list", "refbegin", "refend", "refbegin2", "sfn", "sfnref", "harvnb", "harvtxt", "harv", "harvref",
-        "principal", "main", "artigo principal", "ap", "ver também", "vt", "seealso", "see also", "ver artigo principal", "ver desambig",
-        "ver desambiguação", "outros usos", "otheruses", "desambigexplicada", "desambig-redir", "dablink", "hatnote",
-        "nota de desambiguação", "minidesambig", "redirect", "não confundir com", "não confundir", "distinguir", "about", "sobre", "for",
-        "para", "coor", "coord", "coordenadas", "coor title dms", "coor dms", "geocoordenadas", "esboço", "stub", "mínimo", "portal",
-        "portal3", "portais", "clear", "-", "limpar", "clr", "clearright", "clearleft", "commons", "commonscat", "commons category",
-        "categoria commons", "wikisource", "wikiquote", "wikcionário", "wiktionary", "correlatos", "projetos irmãos", "sister project",
-        "bloco de navegação", "navbox", "controle de autoria", "controlo de autoria", "ac2", "authority control", "em tradução",
-        "tradução", "traduzido de", "revisão", "reciclagem", "wikificação", "wikificar", "manutenção", "fusão", "fundir", "dividir",
-        "expandir", "secção vazia", "seção vazia", "vazio", "em obras", "evento atual", "atual", "artigo destacado", "artigo bom", "ad",
-        "ab", "destaque", "bom", "info", "infobox", "caixa de sucessão", "sucessão", "s-start", "s-end", "s-bef", "s-aft", "s-ttl",
-        "div col", "div col end", "div col fim", "col-begin", "col-end", "col-2", "col-3", "col-break", "início", "fim", "topo",
-        "multicol", "multicol-break", "multicol-end", "âncora", "anchor", "toc", "tdc", "sumário", "toc direita", "tocright",
-        "imagem múltipla", "multiple image", "galeria", "gallery", "quadro", "image label", "ouvir", "listen", "audio", "áudio",
-        "dead link", "ligação inativa", "link quebrado", "wayback", "webarchive", "isbn", "issn", "doi", "oclc", "imdb", "imdb título",
-        "imdb nome", "official website", "site oficial", "página oficial", "oficial", "cite web", "cite book", "cite journal", "cite news",
-        "citar web", "citar livro", "citar periódico", "citar jornal", "link", "en", "es icon", "en icon", "pt", "pdf", "inglês",
-        "small div", "título em itálico", "titulo em itálico", "título itálico", "lowercase", "minúscula", "displaytitle", "ordenação",
-        "default", "pp", "protegido", "semiprotegido", "use dmy dates", "flagicon", "bandeiraicone", "bandeira", "flagu", "flagicon2",
-        "ícone", "icone", "estrela", "dagger", "double-dagger", "asterisco", "legenda", "legend", "legend2", "formatar referências",
-        "formatar referências", "mais-fontes", "biografia sem fontes", "bsf", "bpv-sem-fontes", "sem notas", "fontes primárias",
-        "fonte primária", "não é fórum", "título errado", "correção de título", "!-", "!!", "(!", "!)", "fb", "nav", "spoiler",
-        "fim-spoiler", "spoiler-fim", "contém texto", "contém texto em japonês", "contém texto ipa", "taxocaixa fim",
-    ], Nothing),
-];
-
-/// Beginnings of names of whole families that show nothing inside a sentence.
-#[rustfmt::skip]
-const FAMILIES: &[&str] = &[
-    "info/", "info ", "infobox", "citar ", "cite ", "citation", "sfn", "harv", "refer", "esboço", "portal", "navbox", "nota ", "coord",
-    "geocoord", "commons", "taxo", "taxa", "sem ", "mais ", "carece", "controle de", "artigo ", "ver ", "não confundir", "título ", "em ",
-    "bloco de", "caixa ", "caixa/", "imagem", "mapa", "tabela", "quadro ", "lista ", "s-", "div col", "multicol", "início", "fim", "aviso",
-    "wikify", "user", "predef", "tópicos", "condecorações", "medalha", "jogador", "clube", "eleição", "gráfico", "cronologia", "árvore",
-    "chart", "familytree", "climate", "clima ", "cópia", "recicl", "expans", "reescrever", "ordenação padrão", "ordenaçãopadrão",
-    "defaultsort", "displaytitle", "exibetítulo", "exibirtítulo", "ligações externas", "projeto", "proj", "gastronomia", "desporto",
-    "futebol", "box ",
-];
-
-/// The table, ready to be asked.
+/// Which templates stand for text, and for which.
 #[derive(Debug)]
-pub(super) struct TemplateTable {
-    by_name: FxHashMap<&'static str, Shows>,
+pub struct TemplateTable {
+    by_name: FxHashMap<String, Shows>,
+    families: Vec<String>,
+    /// Names by code, in lower case.
+    languages: FxHashMap<String, String>,
+    countries: FxHashMap<String, String>,
+    units: FxHashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    nothing: Vec<String>,
+    #[serde(default)]
+    families: Vec<String>,
+    #[serde(default)]
+    disambiguation: Vec<String>,
+    #[serde(default)]
+    text: Vec<Text>,
+    #[serde(default)]
+    languages: FxHashMap<String, String>,
+    #[serde(default)]
+    units: FxHashMap<String, String>,
+    #[serde(default)]
+    countries: FxHashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    shows: OneOrMore,
+    templates: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
 impl TemplateTable {
-    pub(super) fn new() -> Self {
-        let mut by_name = FxHashMap::default();
-        for (names, shows) in TABLE {
-            for name in *names {
-                // The first entry wins: text before silence.
-                by_name.entry(*name).or_insert(*shows);
-            }
-        }
-        Self { by_name }
+    /// The table compiled into the program.
+    pub fn built_in() -> Arc<Self> {
+        static TABLE: LazyLock<Arc<TemplateTable>> = LazyLock::new(|| {
+            let table = TemplateTable::parse(BUILT_IN).unwrap_or_else(|reason| {
+                // A test reads the same text, so that a release cannot hold a table that does not parse.
+                unreachable!("{BUILT_IN_NAME}: {reason}")
+            });
+            Arc::new(table)
+        });
+        Arc::clone(&TABLE)
     }
 
-    /// What the template `name` (lower case, blanks single) shows; `None` for one that is not known.
-    pub(super) fn shows(&self, name: &str) -> Option<Shows> {
+    /// Reads a table from a file in the form of `configs/corpus/templates.toml`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, has a key that is not known, names a template twice, or says with `shows` what cannot be shown.
+    pub fn read(path: &Path) -> Result<Self, CorpusError> {
+        let text = std::fs::read_to_string(path).map_err(CorpusError::io("read", path))?;
+        Self::parse(&text).map_err(|reason| CorpusError::Templates {
+            path: path.to_path_buf(),
+            reason,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut by_name = FxHashMap::default();
+        let mut put = |name: &str, shows: Shows| {
+            if by_name.insert(key(name), shows).is_some() {
+                return Err(format!("the template `{name}` is named twice"));
+            }
+            Ok(())
+        };
+        for name in &file.nothing {
+            put(name, Shows::Nothing)?;
+        }
+        for name in &file.disambiguation {
+            put(name, Shows::Disambiguation)?;
+        }
+        put("!", Shows::Pipe)?;
+        for text in &file.text {
+            let patterns = match &text.shows {
+                OneOrMore::One(pattern) => std::slice::from_ref(pattern),
+                OneOrMore::More(patterns) => patterns,
+            };
+            let pieces: Vec<_> = patterns
+                .iter()
+                .map(|p| parse_pattern(p))
+                .collect::<Result<_, _>>()?;
+            for name in &text.templates {
+                put(name, Shows::Text(pieces.clone()))?;
+            }
+        }
+        // What follows from codes gives way to what the file names.
+        for (code, language) in &file.languages {
+            let shows = Shows::Text(vec![vec![
+                Piece::Text(format!("em {language}: ")),
+                Piece::Argument(vec![Argument::Place(1)]),
+            ]]);
+            for name in [format!("lang-{code}"), format!("lang{code}")] {
+                by_name.entry(key(&name)).or_insert_with(|| shows.clone());
+            }
+        }
+        for (code, country) in &file.countries {
+            let flag = match code.split_once('-') {
+                Some((country, state)) => format!("{country}b-{state}"),
+                None => format!("{code}b"),
+            };
+            let shows = Shows::Text(vec![vec![Piece::Text(country.clone())]]);
+            by_name.entry(key(code)).or_insert(shows);
+            by_name.entry(key(&flag)).or_insert(Shows::Nothing);
+        }
+        let lowered = |map: FxHashMap<String, String>| {
+            map.into_iter()
+                .map(|(code, name)| (code.to_lowercase(), name))
+                .collect::<FxHashMap<_, _>>()
+        };
+        Ok(Self {
+            by_name,
+            families: distinct_beginnings(file.families),
+            languages: lowered(file.languages),
+            countries: lowered(file.countries),
+            // "C" and "c" are different units.
+            units: file.units,
+        })
+    }
+
+    /// What the template `name` (lower case, blanks single) shows.
+    pub(super) fn look_up(&self, name: &str) -> Known<'_> {
         if let Some(shows) = self.by_name.get(name) {
-            return Some(*shows);
+            return Known::Entry(shows);
         }
         if name.starts_with("desambig") {
-            return Some(Disambiguation);
+            return Known::Entry(&Shows::Disambiguation);
         }
-        FAMILIES
-            .iter()
-            .any(|family| name.starts_with(family))
-            .then_some(Nothing)
+        // The families are sorted and none begins another: the one that fits is the last that is not after the name.
+        let after = self
+            .families
+            .partition_point(|family| family.as_str() <= name);
+        let fits = after > 0 && name.starts_with(self.families[after - 1].as_str());
+        if fits { Known::Family } else { Known::No }
+    }
+
+    /// The name of a language.
+    pub(super) fn language(&self, code: &str) -> Option<&str> {
+        self.languages
+            .get(&code.trim().to_lowercase())
+            .map(String::as_str)
+    }
+
+    /// The name of a country.
+    pub(super) fn country(&self, code: &str) -> Option<&str> {
+        self.countries
+            .get(&code.trim().to_lowercase())
+            .map(String::as_str)
+    }
+
+    /// A unit as it is written.
+    pub(super) fn unit<'a>(&'a self, unit: &'a str) -> &'a str {
+        self.units.get(unit).map_or(unit, String::as_str)
+    }
+}
+
+fn key(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// Sorted, without those that begin with another.
+fn distinct_beginnings(mut families: Vec<String>) -> Vec<String> {
+    for family in &mut families {
+        *family = key(family);
+    }
+    families.sort();
+    let mut kept: Vec<String> = Vec::with_capacity(families.len());
+    for family in families {
+        if !kept.last().is_some_and(|k| family.starts_with(k.as_str())) && !family.is_empty() {
+            kept.push(family);
+        }
+    }
+    kept
+}
+
+/// `{1} de {autor|2}` and its like.
+fn parse_pattern(pattern: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = pattern;
+    while let Some(open) = rest.find('{') {
+        if open > 0 {
+            pieces.push(Piece::Text(rest[..open].to_string()));
+        }
+        let close = rest[open..]
+            .find('}')
+            .ok_or_else(|| format!("`{pattern}`: `{{` without `}}`"))?;
+        pieces.push(
+            parse_part(&rest[open + 1..open + close]).map_err(|e| format!("`{pattern}`: {e}"))?,
+        );
+        rest = &rest[open + close + 1..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.to_string()));
+    }
+    Ok(pieces)
+}
+
+fn parse_part(part: &str) -> Result<Piece, String> {
+    if let Some(function) = part.strip_prefix('@') {
+        return Ok(match function {
+            "number" => Piece::Number,
+            "quantity" => Piece::Quantity,
+            "date" => Piece::Date,
+            "death" => Piece::Death,
+            "century" => Piece::Century,
+            "duration" => Piece::Duration,
+            "raised" => Piece::Raised,
+            "joined" => Piece::Joined,
+            "language" => Piece::Language,
+            "country" => Piece::Country,
+            "interlanguage" => Piece::Interlanguage,
+            "title" => Piece::Title,
+            _ => {
+                return Err(format!(
+                    "`@{function}` is none of the functions in the file's head"
+                ));
+            }
+        });
+    }
+    let mut seen = FxHashSet::default();
+    let mut arguments = Vec::new();
+    for name in part.split('|') {
+        let name = key(name.trim());
+        if name.is_empty() || !seen.insert(name.clone()) {
+            return Err(format!("`{{{part}}}` has an empty or repeated name"));
+        }
+        arguments.push(match name.parse() {
+            Ok(0) => return Err("arguments are counted from 1".to_string()),
+            Ok(place) => Argument::Place(place),
+            Err(_) if name == "last" => Argument::Last,
+            Err(_) => Argument::Named(name),
+        });
+    }
+    Ok(Piece::Argument(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_table_is_whole() {
+        let table = TemplateTable::parse(BUILT_IN).expect("the table in the repository parses");
+        assert!(table.by_name.len() > 500, "{} names", table.by_name.len());
+        for name in table.by_name.keys() {
+            assert!(name.chars().count() <= MAX_NAME_CHARS, "{name}");
+            assert_eq!(name, name.trim(), "`{name}`");
+        }
+    }
+
+    #[test]
+    fn codes_become_templates() {
+        let table = TemplateTable::parse(
+            "[countries]\nBRA = \"Brasil\"\nBR-SP = \"São Paulo\"\n[languages]\nla = \"latim\"",
+        )
+        .expect("a table");
+        let text = |name: &str| match table.look_up(name) {
+            Known::Entry(Shows::Text(patterns)) => patterns[0].clone(),
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!(text("bra"), [Piece::Text("Brasil".into())]);
+        assert_eq!(text("br-sp"), [Piece::Text("São Paulo".into())]);
+        assert!(matches!(
+            table.look_up("brab"),
+            Known::Entry(Shows::Nothing)
+        ));
+        assert!(matches!(
+            table.look_up("brb-sp"),
+            Known::Entry(Shows::Nothing)
+        ));
+        assert_eq!(text("lang-la")[0], Piece::Text("em latim: ".into()));
+        assert_eq!(table.language(" LA "), Some("latim"));
+    }
+
+    #[test]
+    fn families_are_beginnings() {
+        let table =
+            TemplateTable::parse("families = [\"info/\", \"info/b\", \"cite \"]").expect("a table");
+        assert!(matches!(table.look_up("info/rio"), Known::Family));
+        assert!(matches!(table.look_up("cite web"), Known::Family));
+        assert!(matches!(table.look_up("inf"), Known::No));
+        assert!(matches!(table.look_up("zebra"), Known::No));
+        assert!(matches!(table.look_up("citex"), Known::No));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, word) in [
+            ("nothing = [\"a\", \"A\"]", "twice"),
+            ("[[text]]\nshows = \"{0}\"\ntemplates = [\"x\"]", "from 1"),
+            ("[[text]]\nshows = \"{1\"\ntemplates = [\"x\"]", "without"),
+            (
+                "[[text]]\nshows = \"{@clock}\"\ntemplates = [\"x\"]",
+                "@clock",
+            ),
+            (
+                "[[text]]\nshows = \"{1|1}\"\ntemplates = [\"x\"]",
+                "repeated",
+            ),
+            ("nothin = []", "nothin"),
+        ] {
+            let error = TemplateTable::parse(text).expect_err(text);
+            assert!(error.contains(word), "{text}: {error}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The last touch on a paragraph: blanks, punctuation left alone, empty brackets, and no two bytes that would read as markup.
 
-use super::scan::LINE_BREAK;
+use super::scan::{LINE_BREAK, LONGEST_SWITCH, switch_end};
+use crate::residue::glued_after_mark;
 
 /// Bytes that are looked at; runs of others are copied.
 const WATCHED: [bool; 256] = {
@@ -10,7 +11,7 @@ const WATCHED: [bool; 256] = {
         table[b] = true;
         b += 1;
     }
-    let marks = b" ,;:.!?()[]{}|<'";
+    let marks = b" ,;:.!?()[]{}|<>'_";
     let mut n = 0;
     while n < marks.len() {
         table[marks[n] as usize] = true;
@@ -21,6 +22,36 @@ const WATCHED: [bool; 256] = {
 
 /// Appends the paragraph `src` to `out`, tidied. Nothing is appended when nothing but marks is left.
 pub(super) fn tidy(src: &[u8], out: &mut Vec<u8>) {
+    let base = out.len();
+    tidy_marks(src, out);
+    part_sentences(out, base);
+}
+
+/// `fim.No dia` is `fim. No dia`: a blank that an editor forgot, or that stood in what was left out.
+fn part_sentences(out: &mut Vec<u8>, base: usize) {
+    let Ok(text) = std::str::from_utf8(&out[base..]) else {
+        return;
+    };
+    let bytes = text.as_bytes();
+    let glued: Vec<usize> = (1..bytes.len())
+        .filter(|at| {
+            matches!(bytes[at - 1], b'.' | b',' | b';' | b'!' | b'?')
+                && (bytes[*at].is_ascii_uppercase() || bytes[*at] == 0xC3)
+                && glued_after_mark(text, at - 1)
+        })
+        .collect();
+    // From the end, so that every byte moves once.
+    let mut end = out.len();
+    out.resize(end + glued.len(), b' ');
+    for (before, at) in glued.iter().enumerate().rev() {
+        let from = base + at;
+        out.copy_within(from..end, from + before + 1);
+        out[from + before] = b' ';
+        end = from;
+    }
+}
+
+fn tidy_marks(src: &[u8], out: &mut Vec<u8>) {
     let base = out.len();
     let mut i = 0;
     while i < src.len() {
@@ -39,9 +70,7 @@ pub(super) fn tidy(src: &[u8], out: &mut Vec<u8>) {
         };
         match byte {
             b' ' => {
-                if !matches!(last, None | Some(b' ' | b'\n' | b'(' | b'[')) {
-                    out.push(b' ');
-                }
+                push_blank(out, base);
             }
             LINE_BREAK => {
                 trim_blank(out, base);
@@ -79,6 +108,10 @@ pub(super) fn tidy(src: &[u8], out: &mut Vec<u8>) {
             }
             b'!' | b'?' => {
                 trim_blank(out, base);
+                // `< !--` does not become the beginning of a comment.
+                if last_of(out, base) == Some(b'<') {
+                    out.push(b' ');
+                }
                 out.push(byte);
             }
             b'(' | b'[' => {
@@ -98,21 +131,36 @@ pub(super) fn tidy(src: &[u8], out: &mut Vec<u8>) {
                 }
                 if last_of(out, base) == Some(open) && !call {
                     out.pop();
+                    push_blank(out, base);
                 } else {
                     push_mark(byte, out, base);
                 }
             }
             b'{' | b'}' | b'|' => push_mark(byte, out, base),
+            b'_' => {
+                out.push(b'_');
+                // A switch that came in as text, or in pieces.
+                if let Some(start) = switch_start(out, base) {
+                    out.truncate(start);
+                    push_blank(out, base);
+                }
+            }
+            // The end of a comment that has no beginning.
+            b'>' if out[base..].ends_with(b"--") => {
+                out.truncate(out.len() - 2);
+                push_blank(out, base);
+            }
+            b'>' => out.push(b'>'),
             b'<' => {
-                // A tag's name that came in as text would read as a tag to whoever looks for residue.
-                let rest = &src[i..];
-                let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-                let reference = rest.len() >= 3 && rest[..3].eq_ignore_ascii_case(b"ref");
-                if !reference && !rest.starts_with(b"!--") {
-                    out.push(b'<');
-                } else {
-                    while last_of(out, base) == Some(b'<') {
-                        out.pop();
+                // A footnote's tag that came in as text would read as markup to whoever looks for residue.
+                match reference_mark(&src[i..]) {
+                    None => out.push(b'<'),
+                    Some(length) => {
+                        i += length;
+                        while out[base..].ends_with(b"<") || out[base..].ends_with(b"</") {
+                            out.pop();
+                        }
+                        push_blank(out, base);
                     }
                 }
             }
@@ -122,6 +170,10 @@ pub(super) fn tidy(src: &[u8], out: &mut Vec<u8>) {
                 i += more;
                 if last == Some(b'\'') {
                     out.pop();
+                    // What was before and after them may not become a tag.
+                    if out[base..].ends_with(b"<") || out[base..].ends_with(b"</") {
+                        out.push(b' ');
+                    }
                 } else if more == 0 {
                     out.push(b'\'');
                 }
@@ -147,6 +199,39 @@ fn last_of(out: &[u8], base: usize) -> Option<u8> {
 fn trim_blank(out: &mut Vec<u8>, base: usize) {
     while last_of(out, base) == Some(b' ') {
         out.pop();
+    }
+}
+
+/// Where the switch begins that `out` ends with.
+fn switch_start(out: &[u8], base: usize) -> Option<usize> {
+    let inside = out[base..].strip_suffix(b"__")?;
+    let from = base + inside.len().saturating_sub(LONGEST_SWITCH);
+    let start = from + memchr::memmem::rfind(&out[from..base + inside.len()], b"__")?;
+    (switch_end(out, start) == Some(out.len())).then_some(start)
+}
+
+/// Length of `ref name=x>`, `/ref>` or `!--` after a `<`.
+fn reference_mark(rest: &[u8]) -> Option<usize> {
+    const LONGEST: usize = 200;
+    if rest.starts_with(b"!--") {
+        return Some(3);
+    }
+    let slash = usize::from(rest.first() == Some(&b'/'));
+    let name = rest.get(slash..slash + 3)?;
+    if !name.eq_ignore_ascii_case(b"ref") {
+        return None;
+    }
+    let window = &rest[..rest.len().min(LONGEST)];
+    Some(match memchr::memchr2(b'>', b'\n', window) {
+        Some(at) if window[at] == b'>' => at + 1,
+        _ => slash + 3,
+    })
+}
+
+/// What stood around a mark that goes does not run together.
+fn push_blank(out: &mut Vec<u8>, base: usize) {
+    if !matches!(last_of(out, base), None | Some(b' ' | b'\n' | b'(' | b'[')) {
+        out.push(b' ');
     }
 }
 
@@ -177,6 +262,7 @@ fn full_stop(next: Option<u8>, dots: usize, out: &mut Vec<u8>, base: usize) {
         // "séc. XX." whose century was left out, "etc..": one stop is enough.
         Some(b'.' | b'!' | b'?') if dots <= 2 && (ends || !blank) => {}
         Some(b'(' | b'[') if dots == 1 && ends => {}
+        Some(b'(' | b'[') if ends => out.extend_from_slice(b"..."),
         Some(_) => out.extend_from_slice(match dots {
             1 | 2 => b".",
             _ => b"...",
@@ -196,6 +282,7 @@ fn push_mark(byte: u8, out: &mut Vec<u8>, base: usize) {
     );
     if pair {
         out.pop();
+        push_blank(out, base);
     } else {
         out.push(byte);
     }
@@ -227,6 +314,10 @@ mod tests {
         );
         assert_eq!(tidied("Fim.. Mais ... e etc.."), "Fim. Mais ... e etc.");
         assert_eq!(tidied(", começa aqui"), "começa aqui");
+        assert_eq!(
+            tidied("partiu.No dia seguinte,Ana (..) viu o sítio www.Xis.org"),
+            "partiu. No dia seguinte, Ana (...) viu o sítio www.Xis.org"
+        );
     }
 
     #[test]

@@ -153,7 +153,11 @@ impl DataSource {
         }
     }
 
-    fn validate(&self) -> Result<(), ConfigError> {
+    /// Refuses paths that lead out of the data folder, and percentages and names that are no range.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the field and its value.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         for path in std::iter::once(&self.path).chain(&self.except) {
             let plain =
                 |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':', '\0']);
