@@ -16,6 +16,7 @@ const OPTIONS: GpuOptions = GpuOptions {
     settings: GpuSettings {
         adapter: AdapterChoice::Any,
         integer_dots: false,
+        browser_subgroups: false,
     },
     subgroups: true,
     max_binding: 128 << 20,

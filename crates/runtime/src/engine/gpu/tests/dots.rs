@@ -10,6 +10,7 @@ const DOTS: GpuOptions = GpuOptions {
     settings: GpuSettings {
         adapter: AdapterChoice::Any,
         integer_dots: true,
+        browser_subgroups: false,
     },
     ..OPTIONS
 };
