@@ -96,9 +96,11 @@ pub(crate) unsafe fn exclusive<'a, T>(handle: *mut T, what: &str) -> Result<&'a 
 /// `handle` is null or came from [`handle()`] and was not freed.
 pub(crate) unsafe fn free<T>(handle: *mut T) {
     if !handle.is_null() {
-        // SAFETY: it was made by `Box::into_raw`, and the caller gives it up. Nothing that is dropped here panics on purpose; if it did, that ends here.
+        // SAFETY: it was made by `Box::into_raw`, and the caller gives it up.
+        let owned = unsafe { Box::from_raw(handle) };
+        // What is dropped here does not panic on purpose; if it did, that ends here.
         let _ = guarded(|| {
-            drop(unsafe { Box::from_raw(handle) });
+            drop(owned);
             Ok(())
         });
     }

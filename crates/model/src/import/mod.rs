@@ -1,12 +1,11 @@
 //! Weights of other projects: the official RWKV files (`.pth`, `.safetensors`) and the folders of transformers.
 //!
-//! Files from strangers are untrusted input. A `.pth` file is a zip archive (`zip`) with a pickle (`opcode`, `pickle`) that says where which tensor lies (`pth`); nothing of
+//! Files from strangers are untrusted input. A `.pth` file is a zip archive (`zip`) with a pickle (`pickle`) that says where which tensor lies (`pth`); nothing of
 //! it is run. Names and shapes then have to be those of an RWKV-4 model (`rwkv4`), in one file or, for transformers (`hf`), in several. What comes out is a
 //! [`TensorSource`]: [`save_checkpoint`](crate::save_checkpoint) makes a model of it that every command takes.
 
 mod error;
 mod hf;
-mod opcode;
 mod pickle;
 mod pth;
 mod rwkv4;

@@ -1,6 +1,7 @@
 //! What the tests of this package share: a tiny model, its checkpoint, and a storage that fails on command.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod exchange;
 pub mod faulty;
 pub mod mutation;
 

@@ -5,11 +5,15 @@
 //!
 //! Values stand in one list and refer to each other by number, so there is neither recursion nor a value inside another, whatever the file says.
 
+mod opcode;
+mod value;
+
 use std::collections::BTreeMap;
 
 use safetensors::Dtype;
 
-use super::opcode::Opcode;
+use opcode::Opcode;
+use value::{Global, Id, Value, View};
 
 /// Instructions that are carried out at most; the largest model that the project allows takes about 700,000. Each holds at most one value, so this bounds memory.
 const MAX_STEPS: usize = 1 << 20;
@@ -64,69 +68,6 @@ pub(super) fn tensors(pickle: &[u8]) -> Result<Vec<PickledTensor<'_>>, Refused> 
         offset: machine.at,
         reason: format!("it has more than {MAX_STEPS} instructions"),
     })
-}
-
-/// Number of a value.
-type Id = usize;
-
-#[derive(Debug, Clone, PartialEq)]
-enum Value<'a> {
-    /// None, true or false: nothing that is read.
-    Ignored,
-    Int(i64),
-    Text(&'a str),
-    Tuple(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    Global(Global),
-    Storage {
-        dtype: Dtype,
-        name: &'a str,
-        len: u64,
-    },
-    // In a box: most values are small, and there may be a million.
-    Tensor(Box<View>),
-}
-
-/// A tensor as a part of a storage.
-#[derive(Debug, Clone, PartialEq)]
-struct View {
-    storage: Id,
-    first: u64,
-    shape: Vec<u64>,
-    strides: Vec<u64>,
-}
-
-/// The names that a pickle may use.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Dtype),
-}
-
-impl Global {
-    fn of(module: &str, name: &str) -> Option<Self> {
-        Some(match (module, name) {
-            ("collections", "OrderedDict") => Self::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
-            ("torch", storage) => Self::Storage(match storage {
-                "FloatStorage" => Dtype::F32,
-                "HalfStorage" => Dtype::F16,
-                "BFloat16Storage" => Dtype::BF16,
-                "DoubleStorage" => Dtype::F64,
-                "LongStorage" => Dtype::I64,
-                "IntStorage" => Dtype::I32,
-                "ShortStorage" => Dtype::I16,
-                "CharStorage" => Dtype::I8,
-                "ByteStorage" => Dtype::U8,
-                "BoolStorage" => Dtype::BOOL,
-                _ => return None,
-            }),
-            _ => return None,
-        })
-    }
 }
 
 enum Step {
