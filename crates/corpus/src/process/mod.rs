@@ -146,7 +146,7 @@ pub struct WikiSummary {
 /// the order of the dump. Articles only, unless [`WikiOptions::namespaces`] says otherwise: other namespaces, redirects and disambiguation pages are left out and counted.
 ///
 /// The output grows under another name and gets its own at the end. A run that was killed goes on where it was when it is started again with the
-/// same options: at most what was read since the last 256 KiB of wikitext is done twice. Memory does not grow with the input.
+/// same options: only what was on its way through the threads, 256 KiB of wikitext each, is done twice. Memory does not grow with the input.
 ///
 /// With [`WikiOptions::shard`] only that part of the dump is done, into `output_dir/<dump name>.shards/`; [`merge_shards`] makes the parts a whole.
 /// A part that is complete is not done again.
