@@ -131,6 +131,22 @@ describe("loading", () => {
     assert.deepEqual(clean.logits, whole.logits);
   });
 
+  it("a browser that grants no room loads without the cache and says so", async () => {
+    const inspector = await visitor.context.newCDPSession(page);
+    await inspector.send("Storage.overrideQuotaForOrigin", { origin: stage.server.url, quotaSize: 2_000_000 });
+    const found = await page.evaluate(async (source) => {
+      const { Model, storage } = await import("/package/index.js");
+      const model = await Model.load(source, { engine: "cpu" });
+      const logits = [...(await model.session().prefill([1, 2, 3]))];
+      const { cached, cacheError } = model.info;
+      model.dispose();
+      return { cached, cacheError, logits, complete: (await storage.list()).filter(({ complete }) => complete).length };
+    }, LARGE);
+    assert.deepEqual([found.cached, found.cacheError, found.complete], [false, "quota", 0]);
+    const { logits } = await (await visitor.tab()).evaluate((source) => window.load(source, { cache: false }), LARGE);
+    assert.deepEqual(found.logits, logits);
+  });
+
   it("what is no model is refused", async () => {
     stage.server.made.set("/nothing.safetensors", "");
     stage.server.made.set("/page.safetensors", "<!doctype html>".repeat(100));
