@@ -22,7 +22,7 @@ pub struct EvalMetrics {
 
 /// Predicts every token of `tokens` but the first, once, each from all before it: one session reads the whole, carrying its state.
 ///
-/// Nothing happens at document boundaries: the state is carried over them, and the tokens that mark them ([EOS], [BOS]) are predicted like others. Special
+/// Nothing happens at document boundaries: the state is carried over them, and the tokens that mark them (`[EOS]`, `[BOS]`) are predicted like others. Special
 /// tokens cost bits and stand for zero bytes, so they raise bits per byte slightly: it is the price of the text with its divisions.
 ///
 /// `progress(done, total)` is called after each token; [`ControlFlow::Break`] ends with [`RuntimeError::Stopped`].

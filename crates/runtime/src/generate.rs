@@ -21,12 +21,12 @@ pub struct GenerateOptions {
     pub sampler: SamplerConfig,
     /// Texts that end the writing; they are not written themselves. An empty one is ignored.
     pub stop: Vec<String>,
-    /// Whether to begin with the [BOS] token, as documents do in training. Ignored once the session has read something.
+    /// Whether to begin with the `[BOS]` token, as documents do in training. Ignored once the session has read something.
     pub add_bos: bool,
 }
 
 impl Default for GenerateOptions {
-    /// 100 tokens at temperature 1, after [BOS].
+    /// 100 tokens at temperature 1, after `[BOS]`.
     fn default() -> Self {
         Self {
             max_tokens: 100,
@@ -53,7 +53,7 @@ pub enum StopReason {
 /// What [`generate`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// Tokens of the prompt, [BOS] included.
+    /// Tokens of the prompt, `[BOS]` included.
     pub prompt_tokens: usize,
     /// The tokens drawn, the end-of-text token not included.
     pub tokens: Vec<TokenId>,
@@ -67,7 +67,7 @@ pub struct Generation {
 /// The repetition penalty looks at the tokens of this call, prompt included. The draw of a token is numbered by the session's position, so a conversation
 /// continued with the same seed does not repeat its draws. Afterwards the session has read every token in [`Generation::tokens`].
 ///
-/// Fails with [`RuntimeError::NoTokens`] when there is nothing to continue: an empty prompt, no [BOS], and a new session.
+/// Fails with [`RuntimeError::NoTokens`] when there is nothing to continue: an empty prompt, no `[BOS]`, and a new session.
 pub fn generate(
     session: &mut Session,
     prompt: &str,

@@ -1,4 +1,4 @@
-//! What computes: one module a kind of processor, behind the one boundary of [`step`].
+//! What computes: one module a kind of processor, behind the one boundary of `step`.
 
 pub mod cpu;
 #[cfg(feature = "gpu")]

@@ -32,7 +32,7 @@ pub struct Continuation {
 impl Continuation {
     /// Of `prompt`, which is read after whatever the session has read. Nothing is computed yet.
     ///
-    /// Fails with [`RuntimeError::NoTokens`] when there is nothing to continue: an empty prompt, no [BOS], and a session without logits.
+    /// Fails with [`RuntimeError::NoTokens`] when there is nothing to continue: an empty prompt, no `[BOS]`, and a session without logits.
     pub fn new(
         session: &Session,
         prompt: &str,
@@ -48,7 +48,7 @@ impl Continuation {
         Self::of_tokens(session, tokens, options)
     }
 
-    /// The same of a prompt in tokens, to which no [BOS] is added. Fails also with [`RuntimeError::TokenOutOfRange`].
+    /// The same of a prompt in tokens, to which no `[BOS]` is added. Fails also with [`RuntimeError::TokenOutOfRange`].
     pub fn of_tokens(
         session: &Session,
         prompt: Vec<TokenId>,
@@ -173,7 +173,7 @@ impl Continuation {
         self.stop.get_or_insert(StopReason::Interrupted);
     }
 
-    /// Tokens of the prompt, [BOS] included.
+    /// Tokens of the prompt, `[BOS]` included.
     pub fn prompt_tokens(&self) -> usize {
         self.prompt_tokens
     }

@@ -1,8 +1,8 @@
 //! Inference on a GPU through wgpu, with the shaders of `shaders/`.
 //!
-//! Weights are uploaded once, in whatever format the model file has; pipelines and bind groups are made once ([`plan`]); a step is a list of dispatches over ragged
-//! rows: any number of sessions, each with any number of tokens. States stay on the GPU ([`slots`]). Everything that waits is `async`, because a browser cannot
-//! block; natively [`block_on`] waits.
+//! Weights are uploaded once, in whatever format the model file has; pipelines and bind groups are made once (`plan`); a step is a list of dispatches over ragged
+//! rows: any number of sessions, each with any number of tokens. States stay on the GPU (`slots`). Everything that waits is `async`, because a browser cannot
+//! block; natively `block_on` waits.
 //!
 //! Same limits as WebGPU's defaults everywhere: no binding is over 128 MiB, larger matrices are split by rows.
 
