@@ -137,7 +137,7 @@ fn a_part_that_is_complete_is_not_done_again_and_others_are_asked_for() {
     let first = process_wiki(&input, &out, &part(1, 3), &mut |_| {}).unwrap();
     let mut calls = 0;
     let again = process_wiki(&input, &out, &part(1, 3), &mut |_| calls += 1).unwrap();
-    assert_eq!((calls, &again), (0, &first));
+    assert_eq!((calls, counts(&again)), (0, counts(&first)));
     // With other options it is done again.
     let other = WikiOptions {
         min_chars: 7,
@@ -292,6 +292,29 @@ fn a_damaged_dump_in_parts_says_so_and_is_not_complete() {
     assert!(matches!(run(1), Err(CorpusError::StoppedEarly { .. })));
     let error = merge_shards(&input, &out).unwrap_err().to_string();
     assert!(error.contains("not complete: 1/2"), "{error}");
+}
+
+#[test]
+fn a_dump_whose_places_cannot_be_found_again_is_not_worked_on_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("wide.xml");
+    let text = String::from_utf8_lossy(&dump()).into_owned();
+    let wide: Vec<u8> = std::iter::once(0xFEFF)
+        .chain(text.encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    std::fs::write(&input, wide).unwrap();
+    let out = folder.path().join("out");
+    for index in 0..2 {
+        let part = WikiOptions {
+            shard: shard(index, 2),
+            ..options(1)
+        };
+        let error = process_wiki(&input, &out, &part, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("in UTF-8"), "{error}");
+    }
+    let whole = process_wiki(&input, &out, &options(1), &mut |_| {}).unwrap();
+    assert_eq!(whole.pages_seen, PAGES as u64);
 }
 
 #[test]

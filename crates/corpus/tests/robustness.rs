@@ -1,49 +1,17 @@
 //! Any input: no panic, no residue of markup, work linear in the length. Real fragments are read from `PTBR_DATA` (the data folder) when it is set.
 
+mod support;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;
 use ptbr_corpus::WikiCleaner;
+use support::markup_left;
 
 fn clean(wikitext: &str) -> (String, u64) {
     let mut text = String::new();
     let outcome = WikiCleaner::default().clean("página", wikitext, &mut text);
     (text, outcome.steps)
-}
-
-/// What must never be left in a text.
-fn residue(text: &str) -> Option<&'static str> {
-    let marks = [
-        "{{",
-        "}}",
-        "[[",
-        "]]",
-        "{|",
-        "|}",
-        "'''",
-        "''",
-        "<ref",
-        "</ref",
-        "<!--",
-        "&nbsp;",
-        "&amp;nbsp;",
-        "|thumb",
-        "__NÃOEDITARSEÇÃO__",
-        "()",
-        "( )",
-    ];
-    let lower = text.to_lowercase();
-    let control = text.chars().any(|c| c.is_control() && c != '\n');
-    if control {
-        return Some("a control character");
-    }
-    // `f()` after a word is a function's name in a text about programming.
-    marks.into_iter().find(|mark| match *mark {
-        "()" => lower
-            .match_indices("()")
-            .any(|(at, _)| !lower[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')),
-        mark => lower.contains(&mark.to_lowercase()),
-    })
 }
 
 /// Pieces of wikitext, whole and broken, that meet in random order.
@@ -162,7 +130,7 @@ proptest! {
     fn any_wikitext_is_cleaned(pieces in proptest::collection::vec(piece(), 0..60)) {
         let wikitext = pieces.concat();
         let (text, steps) = clean(&wikitext);
-        prop_assert!(residue(&text).is_none(), "{:?} left of {:?} in {:?}", residue(&text), wikitext, text);
+        prop_assert!(markup_left(&text).is_none(), "{:?} left of {:?} in {:?}", markup_left(&text), wikitext, text);
         prop_assert!(text.lines().all(|line| !line.trim().is_empty()), "a blank line in {:?}", text);
         prop_assert!(steps < 200 * (wikitext.len() as u64 + 10));
     }
@@ -278,7 +246,7 @@ fn openings_and_their_closings_in_great_number() {
         );
         let (text, _) = clean(&page(5_000));
         assert!(text.starts_with("Início do texto."), "{open:?}: {text:.80}");
-        assert_eq!(residue(&text), None, "{open:?}");
+        assert_eq!(markup_left(&text), None, "{open:?}");
     }
 }
 
@@ -307,7 +275,7 @@ fn real_fragments_leave_no_markup() {
         let path = entry.expect("a readable folder").path();
         let wikitext = std::fs::read_to_string(&path).expect("a readable fragment");
         let (text, _) = clean(&wikitext);
-        assert_eq!(residue(&text), None, "{}: {text}", path.display());
+        assert_eq!(markup_left(&text), None, "{}: {text}", path.display());
         read += 1;
     }
     assert!(read >= 50, "{read} fragments");

@@ -165,16 +165,27 @@ fn check_xml(path: &Path, head: &[u8]) -> Result<(), CorpusError> {
     Ok(())
 }
 
-/// What the `<siteinfo>` of a dump says, from its beginning.
+/// What the beginning of a dump tells.
+pub(crate) struct Head {
+    /// Its `<siteinfo>`.
+    pub(crate) site: SiteInfo,
+    /// Places in it can be found again: it is UTF-8.
+    pub(crate) has_exact_offsets: bool,
+}
+
+/// Reads the beginning of a dump.
 ///
 /// # Errors
 /// As [`open_dump`].
-pub(crate) fn read_site(path: &Path) -> Result<SiteInfo, CorpusError> {
+pub(crate) fn read_head(path: &Path) -> Result<Head, CorpusError> {
     let reader = open_dump(path, 1, Arc::default())?;
     // Only what stands before the first page is wanted; a page that is cut short or too large changes nothing about it.
     let mut parser = WikiStreamParser::new(reader, 0);
     parser.next_page(&mut WikiPage::default()).ok();
-    Ok(parser.site().clone())
+    Ok(Head {
+        site: parser.site().clone(),
+        has_exact_offsets: parser.has_exact_offsets(),
+    })
 }
 
 /// A file that tells how far it was read.

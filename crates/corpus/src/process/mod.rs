@@ -17,7 +17,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::dump::{Begin, WikiStreamParser, open_part, read_site};
+use crate::dump::{Begin, WikiStreamParser, open_part, read_head};
 use crate::error::CorpusError;
 use crate::wikitext::{DroppedTemplate, TemplateReport, TemplateTable};
 use journal::{Growing, Recipe, hex};
@@ -146,7 +146,7 @@ pub struct WikiSummary {
 /// the order of the dump. Articles only, unless [`WikiOptions::namespaces`] says otherwise: other namespaces, redirects and disambiguation pages are left out and counted.
 ///
 /// The output grows under another name and gets its own at the end. A run that was killed goes on where it was when it is started again with the
-/// same options: at most what was read since the last 256 KiB of wikitext is done twice. Memory does not grow with the input.
+/// same options: only what was on its way through the threads, 256 KiB of wikitext each, is done twice. Memory does not grow with the input.
 ///
 /// With [`WikiOptions::shard`] only that part of the dump is done, into `output_dir/<dump name>.shards/`; [`merge_shards`] makes the parts a whole.
 /// A part that is complete is not done again.
@@ -188,11 +188,11 @@ pub fn process_wiki(
         }
     }
     let range = match (options.shard, &recipe) {
-        (Some(shard), Some(_)) => shard.bytes_of(meta.len()),
-        (Some(_), None) => {
+        (Some(shard), Some(_)) if read_head(input)?.has_exact_offsets => shard.bytes_of(meta.len()),
+        (Some(_), _) => {
             return Err(CorpusError::Unsupported {
                 path: input.to_path_buf(),
-                reason: "only a file can be worked on in parts".into(),
+                reason: "only a file in UTF-8 can be worked on in parts".into(),
             });
         }
         (None, _) => 0..u64::MAX,
@@ -213,7 +213,7 @@ pub fn process_wiki(
     let (parser, wiki) = match begin {
         Begin::Start => (WikiStreamParser::new(reader, options.max_page_bytes), None),
         Begin::Byte(_) | Begin::Restart(_) => {
-            let site = read_site(input)?;
+            let site = read_head(input)?.site;
             let wiki = Wiki::new(site.clone(), &stem, Arc::clone(&templates));
             let parser = WikiStreamParser::resumed(reader, options.max_page_bytes, site);
             (parser, Some(Arc::new(wiki)))

@@ -5,7 +5,9 @@
 
 mod dates;
 mod entities;
+mod footnotes;
 mod holes;
+mod inline;
 mod line_starts;
 mod lines;
 mod links;

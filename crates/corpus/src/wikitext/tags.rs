@@ -4,7 +4,6 @@ use memchr::memmem;
 
 use super::entities;
 use super::scan::{HARD_HOLE, LINE_BREAK, LIST, Scanner};
-use super::templates::glues;
 
 /// What becomes of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +96,7 @@ struct Parsed {
 }
 
 /// The end of a tag whose attributes begin at `from`: the position after `>` and whether `/` stands before it. Looks no further than the next `<`.
-fn tag_end(src: &[u8], from: usize) -> Option<(usize, bool)> {
+pub(super) fn tag_end(src: &[u8], from: usize) -> Option<(usize, bool)> {
     let limit = src.len().min(from + MAX_TAG);
     let limit = memchr::memchr(b'<', &src[from..limit]).map_or(limit, |at| from + at);
     let window = &src[..limit];
@@ -295,66 +294,6 @@ impl Scanner {
         None
     }
 
-    /// A footnote, from the end of its opening tag. Forms without a proper end lose at most the rest of their line.
-    fn footnote(&mut self, src: &[u8], from: usize) -> usize {
-        let end = match self.next_ref(src, from) {
-            Some(RefTag {
-                closing: true, end, ..
-            }) => end,
-            other => {
-                let limit = other.as_ref().map_or(src.len(), |tag| tag.start);
-                let line_end = memchr::memchr(b'\n', &src[from..limit]).map(|at| from + at);
-                self.steps += (line_end.unwrap_or(limit) - from) as u64;
-                match (line_end, other) {
-                    (Some(line_end), _) => return line_end,
-                    (None, None) => src.len(),
-                    // `<ref>A<ref>`: the slash was forgotten, unless the second one has an end of its own.
-                    (None, Some(second)) => match self.next_ref(src, second.end) {
-                        Some(RefTag { closing: true, .. }) => second.start,
-                        _ => second.end,
-                    },
-                }
-            }
-        };
-        self.unglue(src, end)
-    }
-
-    /// The next `<ref>` or `</ref>` that opens or closes.
-    fn next_ref(&mut self, src: &[u8], from: usize) -> Option<RefTag> {
-        let mut at = from;
-        while let Some(found) = memchr::memchr(b'<', &src[at..]) {
-            let start = at + found;
-            let closing = src.get(start + 1) == Some(&b'/');
-            let name_at = start + 1 + usize::from(closing);
-            let after = name_at + 3;
-            let same = src
-                .get(name_at..after)
-                .is_some_and(|n| n.eq_ignore_ascii_case(b"ref"));
-            if same && !src.get(after).is_some_and(u8::is_ascii_alphanumeric) {
-                let (end, slash) = tag_end(src, after).unwrap_or((after, false));
-                if closing || !slash {
-                    self.steps += (end - from) as u64;
-                    return Some(RefTag {
-                        start,
-                        end,
-                        closing,
-                    });
-                }
-            }
-            at = start + 1;
-        }
-        self.steps += (src.len() - from) as u64;
-        None
-    }
-
-    /// Footnote marks stand between words that would otherwise run into each other.
-    fn unglue(&mut self, src: &[u8], next: usize) -> usize {
-        if glues(self.out.last().copied(), src.get(next).copied()) {
-            self.out.push(b' ');
-        }
-        next
-    }
-
     /// `x`, `a + b`, `x^2` are written out; anything with a command is a hole.
     fn formula(&mut self, content: &[u8]) {
         let content = content.trim_ascii();
@@ -441,12 +380,6 @@ impl Scanner {
                 .extend_from_slice(if raised == b"o" { "º" } else { "ª" }.as_bytes());
         }
     }
-}
-
-struct RefTag {
-    start: usize,
-    end: usize,
-    closing: bool,
 }
 
 fn end_of_closing_tag(src: &[u8], after: usize) -> usize {

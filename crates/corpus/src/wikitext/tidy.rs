@@ -1,6 +1,7 @@
 //! The last touch on a paragraph: blanks, punctuation left alone, empty brackets, and no two bytes that would read as markup.
 
-use super::scan::{LINE_BREAK, LONGEST_SWITCH, switch_end};
+use super::inline::{LONGEST_SWITCH, switch_end};
+use super::scan::LINE_BREAK;
 use crate::residue::glued_after_mark;
 
 /// Bytes that are looked at; runs of others are copied.
@@ -168,14 +169,15 @@ fn tidy_marks(src: &[u8], out: &mut Vec<u8>) {
                 // Apostrophes in pairs are markup; alone they are not.
                 let more = src[i..].iter().take_while(|b| **b == b'\'').count();
                 i += more;
-                if last == Some(b'\'') {
-                    out.pop();
-                    // What was before and after them may not become a tag.
-                    if out[base..].ends_with(b"<") || out[base..].ends_with(b"</") {
-                        out.push(b' ');
-                    }
-                } else if more == 0 {
+                let pair = last == Some(b'\'') || more > 0;
+                if !pair {
                     out.push(b'\'');
+                } else if last == Some(b'\'') {
+                    out.pop();
+                }
+                // What was before and after a pair may not become a tag.
+                if pair && (out[base..].ends_with(b"<") || out[base..].ends_with(b"</")) {
+                    out.push(b' ');
                 }
             }
         }
