@@ -54,10 +54,11 @@ impl<T> Done<T> {
 pub(crate) struct Key(Sha256);
 
 impl Key {
-    /// The key of a stage; `version` changes when the stage's code writes something else for the same input.
+    /// The key of a stage, for this release of the program; `version` changes when, between releases, the stage writes something else for the same input.
     pub(crate) fn of(stage: &str, version: u32) -> Self {
         let mut key = Self::default();
         key.bytes(stage.as_bytes());
+        key.bytes(env!("CARGO_PKG_VERSION").as_bytes());
         key.bytes(&version.to_le_bytes());
         key
     }

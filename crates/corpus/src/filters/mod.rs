@@ -1,7 +1,7 @@
 //! Which documents are worth learning from: each is kept, or dropped with a [`Reason`]. Thresholds and the published rules that they come from are in
 //! `configs/corpus/filters.toml`.
 //!
-//! A document is read once ([`scan`]); every rule works on what was counted there. [`Filters::assess`] looks at one document alone and can run in many
+//! A document is read once (`scan`); every rule works on what was counted there. [`Filters::assess`] looks at one document alone and can run in many
 //! threads; [`StubLimiter`] remembers the documents before and runs in their order.
 
 mod config;

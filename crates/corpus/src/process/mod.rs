@@ -304,7 +304,7 @@ fn summarize(
         invalid_utf8_pages: invalid_pages,
         invalid_utf8_first: invalid_first.clone(),
         seconds,
-        mb_per_second: end.xml_bytes as f64 / 1e6 / seconds.max(1e-9),
+        mb_per_second: mb_per_second(end.xml_bytes, seconds),
         templates_dropped: sink.templates.total(),
         templates: sink.templates.most_frequent(REPORTED_TEMPLATES),
     }
@@ -350,4 +350,9 @@ fn output_stem(input: &Path) -> String {
     } else {
         stem.to_string()
     }
+}
+
+/// In thousandths: a number of few digits is the same after it was written as text and read.
+fn mb_per_second(bytes: u64, seconds: f64) -> f64 {
+    (bytes as f64 / 1e3 / seconds.max(1e-9)).round() / 1e3
 }

@@ -236,7 +236,7 @@ pub fn merge_shards(input: &Path, output_dir: &Path) -> Result<WikiSummary, Corp
     }
     whole.output = path;
     whole.output_bytes = file.bytes();
-    whole.mb_per_second = whole.xml_bytes as f64 / 1e6 / whole.seconds.max(1e-9);
+    whole.mb_per_second = super::mb_per_second(whole.xml_bytes, whole.seconds);
     whole.templates = templates.most_frequent(REPORTED_TEMPLATES);
     file.commit()?;
     std::fs::remove_dir_all(&folder).map_err(CorpusError::io("remove", &folder))?;

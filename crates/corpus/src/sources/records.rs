@@ -93,10 +93,7 @@ fn all_records(
         })
     };
     texts.text_documents(file, &mut |text| match (source.kind, source.documents) {
-        (SourceKind::Statutes, _) if !source.amendment_notes => {
-            let lines: Vec<String> = text.lines().filter_map(without_notes).collect();
-            one(lines.join("\n"))
-        }
+        (SourceKind::Statutes, _) if !source.amendment_notes => one(without_notes(text)),
         (_, DocumentUnit::Lines) => text.lines().try_for_each(|line| one(line.to_owned())),
         _ => one(text.to_owned()),
     })

@@ -4,20 +4,43 @@
 #[rustfmt::skip]
 const NOTES: &[&str] = &[
     "redação dada", "redação restabelecida", "redação do", "nova redação", "incluíd", "incluid", "acrescid", "acrescentad", "acrescent", "revogad",
-    "renumerad", "renomead", "restabelecid", "suprimid", "substituíd", "transformad", "vide ", "vide)", "vetad", "vigência", "vigencia",
+    "renumerad", "restaurad", "renomead", "restabelecid", "suprimid", "substituíd", "transformad", "vide ", "vide)", "vetad", "vigência", "vigencia",
     "produção de efeito", "regulamento", "regulamentad", "promulgação", "promulgad", "mensagem de veto", "eficácia", "expirad", "publicad", "retificad",
     "mantid",
 ];
 
+/// What a note may name before it says what happened to it.
+const PARTS: &[&str] = &[
+    "parágrafo",
+    "inciso",
+    "alínea",
+    "artigo",
+    "caput",
+    "item",
+    "título",
+    "capítulo",
+    "seção",
+    "anexo",
+];
+
+/// No note is longer, bytes.
+const LONGEST_NOTE: usize = 400;
+
+/// Stands where a note was until lines are looked at.
+const REMOVED: char = '\0';
+
 /// Whether the inside of a pair of brackets is a note. "VETADO" stands for a text that never was, "Revogado" for one that no longer is.
 fn is_note(inside: &str) -> bool {
-    let mut lower: String = inside
-        .trim_start()
-        .chars()
-        .take(24)
-        .flat_map(char::to_lowercase)
+    let words: Vec<String> = inside
+        .split_whitespace()
+        .take(6)
+        .map(str::to_lowercase)
         .collect();
-    lower.push(')');
+    let words = match words.split_first() {
+        Some((first, rest)) if PARTS.contains(&first.as_str()) => rest,
+        _ => &words,
+    };
+    let lower = words.join(" ") + ")";
     NOTES.iter().any(|note| lower.starts_with(note))
 }
 
@@ -38,42 +61,53 @@ fn is_bare_label(line: &str) -> bool {
     label && rest == 0
 }
 
-/// The line without its notes, and nothing of a line of which only its label is left.
-pub(crate) fn without_notes(line: &str) -> Option<String> {
-    if !line.contains('(') {
-        return Some(line.to_owned());
-    }
-    let mut kept = String::with_capacity(line.len());
-    let mut rest = line;
-    let mut removed = false;
+/// The text without its notes, which may go over a line end, and without lines of which only a label is left then.
+pub(crate) fn without_notes(text: &str) -> String {
+    let mut marked = String::with_capacity(text.len());
+    let mut rest = text;
     while let Some(open) = rest.find('(') {
-        let Some(length) = closing(&rest[open..]) else {
-            break;
-        };
-        let inside = &rest[open + 1..open + length - 1];
-        if is_note(inside) {
-            kept.push_str(rest[..open].trim_end());
-            removed = true;
-        } else {
-            kept.push_str(&rest[..open + length]);
+        let length = closing(&rest[open..]);
+        let inside = length.map(|length| &rest[open + 1..open + length - 1]);
+        match (length, inside) {
+            (Some(length), Some(inside)) if is_note(inside) => {
+                marked.push_str(rest[..open].trim_end_matches(' '));
+                marked.push(REMOVED);
+                rest = &rest[open + length..];
+            }
+            _ => {
+                // What is inside may hold a note of its own.
+                marked.push_str(&rest[..=open]);
+                rest = &rest[open + 1..];
+            }
         }
-        rest = &rest[open + length..];
     }
-    kept.push_str(rest);
-    if !removed {
-        return Some(kept);
+    marked.push_str(rest);
+    let mut kept = String::with_capacity(marked.len());
+    for line in marked.lines() {
+        let without: String;
+        let line = match line.contains(REMOVED) {
+            false => line,
+            true => {
+                without = line.replace(REMOVED, "");
+                let line = without.trim();
+                if line.is_empty() || is_bare_label(line) {
+                    continue;
+                }
+                line
+            }
+        };
+        if !kept.is_empty() {
+            kept.push('\n');
+        }
+        kept.push_str(line);
     }
-    let kept = kept.trim();
-    if kept.is_empty() || is_bare_label(kept) {
-        return None;
-    }
-    Some(kept.to_owned())
+    kept
 }
 
-/// Length of the text up to the bracket that closes its first one, both included.
+/// Length of the text up to the bracket that closes its first one, both included; `None` where none does so near.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0u32;
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, byte) in text.bytes().take(LONGEST_NOTE).enumerate() {
         match byte {
             b'(' => depth += 1,
             b')' => {
@@ -97,29 +131,47 @@ mod tests {
         for (line, expected) in [
             (
                 "Art. 5: Todos são iguais (nos termos desta lei). (Redação dada pela Lei nº 1.234, de 2001)",
-                Some("Art. 5: Todos são iguais (nos termos desta lei)."),
+                "Art. 5: Todos são iguais (nos termos desta lei).",
             ),
             (
                 "II - o prazo de (dez) dias; (Incluído pela Lei nº 9, de 2011) (Vigência)",
-                Some("II - o prazo de (dez) dias;"),
+                "II - o prazo de (dez) dias;",
             ),
             (
                 "§ 2: (Revogado pela Lei nº 13.467, de 2017 (Vide ADI 5766))",
-                None,
+                "",
             ),
-            ("Art. 10: (VETADO)", None),
-            ("Parágrafo único: (Revogado)", None),
-            ("IV - (Revogado).", None),
-            ("a) (vetado);", None),
-            ("(Vide Lei nº 8.078, de 1990)", None),
+            ("Art. 10: (VETADO)", ""),
+            ("Parágrafo único: (Revogado)", ""),
+            ("IV - (Revogado).", ""),
+            ("a) (vetado);", ""),
+            ("(Vide Lei nº 8.078, de 1990)", ""),
             (
                 "Art. 2: Fica revogado o art. 7 (Decreto nº 3).",
-                Some("Art. 2: Fica revogado o art. 7 (Decreto nº 3)."),
+                "Art. 2: Fica revogado o art. 7 (Decreto nº 3).",
             ),
-            ("Sem fim (Redação dada", Some("Sem fim (Redação dada")),
-            ("Art. 7:", Some("Art. 7:")),
+            ("Sem fim (Redação dada", "Sem fim (Redação dada"),
+            ("Art. 7:", "Art. 7:"),
+            (
+                "o cargo. (Parágrafo incluído pela Lei nº 9, de 1997)",
+                "o cargo.",
+            ),
+            (
+                "o prazo (de dez dias (Incluído pela Lei nº 4)) corre",
+                "o prazo (de dez dias) corre",
+            ),
+            (
+                "as férias. (Incluído pela Lei nº\n7.855, de 24.10.1989)\n§ 3: O empregado",
+                "as férias.\n§ 3: O empregado",
+            ),
         ] {
-            assert_eq!(without_notes(line).as_deref(), expected, "{line}");
+            assert_eq!(without_notes(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn brackets_that_never_close_cost_no_more_than_others() {
+        let text = "(".repeat(200_000);
+        assert_eq!(without_notes(&text), text);
     }
 }
