@@ -166,6 +166,27 @@ describe("page", () => {
     assert.ok((await page.textContent("#paper")).startsWith(PROMPT));
   });
 
+  it("offers a new version, and changes to it when told", async () => {
+    const address = `${stage.server.url}/precache.js`;
+    const list = await (await fetch(address)).text();
+    const [, version] = /version: "(\w+)"/.exec(list);
+    await page.evaluate(() => navigator.serviceWorker.ready);
+    await page.reload(); // from now on by the worker
+    stage.server.made.set("/precache.js", list.replace(version, "0123456789abcdef"));
+    try {
+      await page.evaluate(async () => (await navigator.serviceWorker.getRegistration()).update());
+      const offer = page.locator(".notice[data-subject=update] button").first();
+      await offer.waitFor({ timeout: 60_000 });
+      await Promise.all([page.waitForEvent("load", { timeout: 60_000 }), offer.click()]);
+      const kept = await page.evaluate(() => caches.keys());
+      assert.ok(kept.some((name) => name.endsWith("0123456789abcdef")), `${kept}`);
+      assert.ok(!kept.some((name) => name.endsWith(version)), `${kept}`);
+      assert.equal(await page.textContent("#write"), "Escrever");
+    } finally {
+      stage.server.made.delete("/precache.js");
+    }
+  });
+
   it("says that a file is damaged, and opens it when it is whole again", async () => {
     stage.server.accidents.set("/fixtures/small-int4.safetensors", { changeAt: 20 });
     await page.selectOption("#model", "small-int4");
