@@ -88,15 +88,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         dy_at[m] = min(first_row + m, rows - 1u) * words;
     }
     for (var word = 0u; word < words; word++) {
+        // Two rows of W: eight pairs, one above the other.
         let w0 = read_b(word * 2u, columns, first_column);
         let w1 = read_b(word * 2u + 1u, columns, first_column);
+        let low = transpose(mat2x4<f32>(w0[0], w1[0]));
+        let high = transpose(mat2x4<f32>(w0[1], w1[1]));
+        let w = array<vec2<f32>, 8>(low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]);
         for (var m = 0u; m < 8u; m++) {
             let dy = unpack2x16float(a[dy_at[m] + word]);
-            for (var c = 0u; c < 4u; c++) {
-                sums[m][c] += dy.x * w0[0][c];
-                sums[m][c + 4u] += dy.x * w0[1][c];
-                sums[m][c] += dy.y * w1[0][c];
-                sums[m][c + 4u] += dy.y * w1[1][c];
+            for (var c = 0u; c < 8u; c++) {
+                sums[m][c] += dot(dy, w[c]);
             }
         }
     }

@@ -160,13 +160,13 @@ impl Case {
         let (a, b) = (packed(&self.a), packed(&self.b));
         matmul_f16(&a, &b, ProductOutput::F16(&mut halves), &self.params).expect("matmul_f16");
         for found in self.run_f16(gpu) {
-            for i in 0..expected.len() {
+            for (i, magnitude) in magnitudes.iter().enumerate() {
                 let (found, expected) = (half_of(&found, i), half_of(&halves, i));
                 // Where the twin's sum is close to half way between two f16, the shader's may be on the other side: one step, 2^-10 of the number at most, 2^-24 where subnormal.
                 let step = (expected.abs() / 1024.0).max(1.0 / 16_777_216.0);
                 let error = (found - expected).abs();
                 assert!(
-                    error <= TOLERANCE * magnitudes[i] + step,
+                    error <= TOLERANCE * magnitude + step,
                     "{what}: {found} at {i}, the twin has {expected}"
                 );
             }

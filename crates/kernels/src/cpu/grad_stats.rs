@@ -90,3 +90,55 @@ pub fn grad_stats(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slots_of_all_tensors_make_one_norm() {
+        let mut stats = [GradStats::default(); 2];
+        for (first_slot, gradient) in [(0, [6.0, 0.0]), (1, [0.0, -8.0])] {
+            let params = GradStatsParams {
+                elements: 2,
+                first_slot,
+                unscale: 0.5,
+            };
+            grad_stats(&gradient, &mut stats, &params).unwrap();
+        }
+        assert_eq!(GradStats::norm(&stats), Some(5.0));
+        assert_eq!(GradStats::norm(&[]), Some(0.0));
+        stats[0].not_finite = 1.0;
+        assert_eq!(GradStats::norm(&stats), None);
+        stats[0] = GradStats {
+            squares: f32::INFINITY,
+            not_finite: 0.0,
+        };
+        assert_eq!(GradStats::norm(&stats), None, "a sum that has overflown");
+    }
+
+    #[test]
+    fn slots_that_are_not_there_are_refused() {
+        let params = GradStatsParams {
+            elements: 65_537,
+            first_slot: 1,
+            unscale: 1.0,
+        };
+        let gradient = vec![1.0; 65_537];
+        let refused = grad_stats(&gradient, &mut [GradStats::default(); 2], &params);
+        assert!(
+            matches!(
+                refused,
+                Err(KernelError::SlotOutOfRange {
+                    slot: 2,
+                    slots: 2,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+        let mut three = [GradStats::default(); 3];
+        grad_stats(&gradient, &mut three, &params).unwrap();
+        assert_eq!(three.map(|slot| slot.squares), [0.0, 65_536.0, 1.0]);
+    }
+}

@@ -162,3 +162,82 @@ pub fn matmul_f16(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(product: LinearProduct, [rows, inputs, outputs]: [u32; 3]) -> MatmulF16Params {
+        MatmulF16Params {
+            product,
+            rows,
+            inputs,
+            outputs,
+            add: false,
+        }
+    }
+
+    fn packed(x: &[f32]) -> Vec<u32> {
+        let half = |x: f32| u32::from(f16::from_f32(x).to_bits());
+        x.chunks(2).map(|x| half(x[0]) | half(x[1]) << 16).collect()
+    }
+
+    #[test]
+    fn the_three_products_of_a_layer_small_enough_to_check_by_hand() {
+        // Three rows, two inputs, four outputs.
+        let x = packed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let w = packed(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.0, -1.0]);
+        let dy = packed(&[1.0, 0.0, 0.0, 2.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        let sizes = [3, 2, 4];
+        let run = |product, a: &[u32], b: &[u32], mut out: Vec<f32>, add| {
+            let params = MatmulF16Params {
+                add,
+                ..params(product, sizes)
+            };
+            matmul_f16(a, b, ProductOutput::F32(&mut out), &params).unwrap();
+            out
+        };
+        let y = run(LinearProduct::Forward, &x, &w, vec![9.0; 12], false);
+        assert_eq!(
+            y,
+            [1.0, 2.0, 3.0, 0.0, 3.0, 4.0, 7.0, 2.0, 5.0, 6.0, 11.0, 4.0]
+        );
+        let dx = run(LinearProduct::InputGradient, &dy, &w, vec![9.0; 6], false);
+        assert_eq!(dx, [5.0, -2.0, 0.0, 1.0, 1.0, 1.0]);
+        let dw = run(LinearProduct::WeightGradient, &dy, &x, vec![10.0; 8], true);
+        assert_eq!(dw, [11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 12.0, 14.0]);
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        let odd = |product, sizes, packed| {
+            let refused = params(product, sizes).workgroups(packed);
+            matches!(refused, Err(KernelError::PartialGroup { group: 2, .. }))
+        };
+        assert!(odd(LinearProduct::Forward, [4, 3, 4], false));
+        assert!(!odd(LinearProduct::Forward, [4, 4, 3], false));
+        assert!(odd(LinearProduct::Forward, [4, 4, 3], true));
+        assert!(odd(LinearProduct::InputGradient, [4, 4, 3], false));
+        assert!(odd(LinearProduct::WeightGradient, [4, 3, 4], false));
+        assert!(!odd(LinearProduct::WeightGradient, [3, 4, 4], false));
+        for sizes in [
+            [1 << 16, 1 << 14, 2],
+            [2, 1 << 20, 1 << 20],
+            [u32::MAX, 2, 2],
+        ] {
+            let refused = params(LinearProduct::Forward, sizes).workgroups(false);
+            let is_too_large = matches!(refused, Err(KernelError::TooLarge { .. }));
+            assert!(is_too_large, "{sizes:?}: {refused:?}");
+        }
+        let short = matmul_f16(
+            &[0; 7],
+            &[0; 8],
+            ProductOutput::F32(&mut [0.0; 16]),
+            &params(LinearProduct::Forward, [4, 4, 4]),
+        );
+        assert!(
+            matches!(short, Err(KernelError::Length { buffer: "a", .. })),
+            "{short:?}"
+        );
+    }
+}
