@@ -9,6 +9,7 @@
 //! | a training output folder | its newest undamaged checkpoint | [`find_checkpoint`] |
 //! | whatever the user calls "the model" | weights, configuration, tokenizer | [`ModelSource::open`] |
 //! | a model file that must not be in memory as a whole | one tensor after the other | [`ModelStream::open`] |
+//! | an f16 run's overflows | the factor of its loss | [`GradScaler`] |
 //! | a domain's name | how a model is tuned to it, and on which texts | [`DomainRegistry`] |
 //! | weights of another project | a model of this one | [`ForeignModel`], then [`save_checkpoint`] |
 //! | a model | a file of another tool | [`export_model`] |
@@ -29,6 +30,7 @@ mod exact_float;
 mod export;
 mod finite;
 mod format;
+mod grad_scaler;
 mod hf_names;
 #[cfg(not(target_arch = "wasm32"))]
 mod import;
@@ -74,6 +76,7 @@ pub use export::{
     ExportContents, ExportError, ExportFormat, ExportTokenizer, ModelCard, export_model,
 };
 pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_and_minimum};
+pub use grad_scaler::{GradScaler, GradScalerConfig, ScaledStep};
 #[cfg(not(target_arch = "wasm32"))]
 pub use import::{ForeignModel, ImportError};
 pub use memory::{MemoryEstimate, Placement, Precision};
