@@ -103,10 +103,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
 #endif
+    // A copy, because compilers do not unroll this loop: the sums of the loops above then stay in registers.
+    var finished = sums;
     for (var t = 0u; t < 8u; t++) {
         for (var r = 0u; r < 8u; r++) {
             if first_o + r < tile_end && first_row + t < params[0] {
-                finish(first_row + t, first_o + r, sums[r][t]);
+                finish(first_row + t, first_o + r, finished[r][t]);
             }
         }
     }
