@@ -95,17 +95,20 @@ pub fn model_from_file(label: &str, file: &File, device: EngineDevice) -> Result
     Ok(model)
 }
 
-/// Loads a model with the tokenizer of a file: for models that carry none.
+/// [`model_kept`], with the tokenizer of a file where one is given: for models that carry none.
 ///
 /// # Errors
 /// When there is no whole model at `path`, or it carries another tokenizer than the one given.
 pub fn model_with_tokenizer(
     path: &Path,
-    tokenizer: &Path,
+    tokenizer: Option<&Path>,
     memory: MemoryOption,
     device: EngineDevice,
     ui: &Ui,
 ) -> Result<Arc<Model>> {
+    let Some(tokenizer) = tokenizer else {
+        return model_kept(path, memory, device, ui);
+    };
     let given = BpeTokenizer::from_file(tokenizer)?;
     let sha256 = given.sha256();
     let source = source(path, memory)?;

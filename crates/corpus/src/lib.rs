@@ -23,6 +23,7 @@ mod output;
 mod process;
 mod residue;
 mod sources;
+mod thousands;
 mod wikitext;
 
 pub use audit::{
@@ -54,6 +55,7 @@ pub use process::{
 };
 pub use residue::{Residue, ResidueCounts, residue, residue_places};
 pub use sources::{DocumentUnit, Record, SourceConfig, SourceKind};
+pub use thousands::thousands;
 pub use wikitext::{
     CleanOutcome, DroppedTemplate, TemplateReport, TemplateTable, WikiCleaner, WikiNames,
 };

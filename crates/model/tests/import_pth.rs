@@ -9,8 +9,9 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use ptbr_model::{ForeignModel, ImportError, TensorSource};
+use ptbr_model::{ForeignModel, ImportError};
 use pth_file::{archive, dictionary, entries, global, int, pth, tensor, text, tuple};
+use support::exchange::values;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -20,16 +21,6 @@ fn fixture(name: &str) -> PathBuf {
 
 fn open(name: &str) -> ForeignModel {
     ForeignModel::open_rwkv(&fixture(name), 64).unwrap()
-}
-
-fn values(model: &ForeignModel, name: &str) -> Vec<f32> {
-    let mut values = Vec::new();
-    let mut sink = |piece: &[f32]| {
-        values.extend_from_slice(piece);
-        Ok(())
-    };
-    model.write_f32(name, &mut sink).unwrap();
-    values
 }
 
 fn refusal(bytes: Vec<u8>) -> String {

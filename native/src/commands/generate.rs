@@ -146,16 +146,13 @@ pub struct Summary {
 /// When the model, the adapter or the state cannot be loaded, they do not belong together, or a sampling value is out of range.
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
-    let model = match &args.tokenizer {
-        Some(tokenizer) => loading::model_with_tokenizer(
-            &args.model,
-            tokenizer,
-            args.memory,
-            args.engine.device,
-            &ui,
-        )?,
-        None => loading::model_kept(&args.model, args.memory, args.engine.device, &ui)?,
-    };
+    let model = loading::model_with_tokenizer(
+        &args.model,
+        args.tokenizer.as_deref(),
+        args.memory,
+        args.engine.device,
+        &ui,
+    )?;
     let (mut session, choice) = session(args, &model, &ui)?;
     ui.text(&args.prompt)?;
     let options = GenerateOptions {

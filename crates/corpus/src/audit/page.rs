@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::plot::{bars, escape, histogram, thousands};
+use super::plot::{bars, escape, histogram};
 use super::report::AuditReport;
 use crate::error::CorpusError;
 use crate::filters::{Reason, Variant};
 use crate::output::AtomicFile;
 use crate::residue::Residue;
+use crate::thousands::thousands;
 
 /// Colours of both modes, and a layout that is one column on a phone.
 const STYLE: &str = include_str!("page.css");

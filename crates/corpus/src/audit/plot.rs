@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::thousands::thousands;
+
 /// What text becomes in HTML, between tags and in attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -18,19 +20,6 @@ pub(super) fn escape(text: &str) -> String {
             _ if c.is_control() => out.push('\u{FFFD}'),
             _ => out.push(c),
         }
-    }
-    out
-}
-
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
     }
     out
 }

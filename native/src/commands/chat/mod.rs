@@ -62,13 +62,13 @@ pub struct Args {
 /// When the model or the adapter cannot be loaded, or in a pipe a command fails.
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
-    let device = args.engine.device;
-    let model = match &args.tokenizer {
-        Some(tokenizer) => {
-            loading::model_with_tokenizer(&args.model, tokenizer, args.memory, device, &ui)?
-        }
-        None => loading::model_kept(&args.model, args.memory, device, &ui)?,
-    };
+    let model = loading::model_with_tokenizer(
+        &args.model,
+        args.tokenizer.as_deref(),
+        args.memory,
+        args.engine.device,
+        &ui,
+    )?;
     let adapter = args.adapter.load(&model, &args.model, &ui)?;
     let interrupt = Interrupt::watch()?;
     let mut conversation = Conversation::new(model, &args.model, adapter.as_ref(), args, &ui)?;
