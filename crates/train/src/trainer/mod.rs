@@ -1,5 +1,6 @@
 //! The training run: steps, evaluations, checkpoints, and going on after a stop.
 
+mod accumulate;
 mod checkpoint;
 mod fine_tune;
 mod log;

@@ -1,12 +1,10 @@
 //! One optimizer step.
 
-use std::sync::Arc;
-
 use ptbr_dataset::DataLoader;
 
+use super::accumulate::Accumulated;
 use super::{EMA_WEIGHT, Pace, StepReport, Trainer};
 use crate::TrainError;
-use crate::model::{ForwardOptions, Windows};
 use crate::optim::{AdamWStep, GradientSum};
 
 impl Trainer {
@@ -17,67 +15,21 @@ impl Trainer {
         loader: &mut DataLoader,
         pace: &mut Pace,
     ) -> Result<StepReport, TrainError> {
-        let training = &self.state.config;
-        let micro_batches = training.gradient_accumulation_steps;
-        let dropout = training.effective_dropout(&self.config);
-        let learning_rate = training.learning_rate_at(self.state.step);
-        let mut gradients = GradientSum::default();
-        let mut loss = 0.0;
-        for _ in 0..micro_batches {
-            let batch = loader.next();
-            let options = ForwardOptions {
-                dropout,
-                seed: self.state.seed,
-                micro_batch: batch.index,
-                l2_wrap: training.l2_wrap as f32,
-            };
-            let windows = Windows {
-                inputs: Arc::new(batch.inputs),
-                targets: Arc::new(batch.targets),
-                seq_len: batch.seq_len,
-            };
-            let output = self.model.forward(&self.config, &windows, options);
-            gradients.add(&self.model, output.objective.backward());
-            loss += output.read().loss / micro_batches as f64;
-        }
-        let mean = 1.0 / micro_batches as f64;
+        let learning_rate = self.state.config.learning_rate_at(self.state.step);
+        let Accumulated {
+            mut gradients,
+            loss,
+        } = self.accumulate(loader);
+        let mean = 1.0 / self.state.config.gradient_accumulation_steps as f64;
         let grad_norm = gradients.norm(mean);
         let finite = loss.is_finite() && grad_norm.is_finite();
         if finite {
-            let clip = training.gradient_clip;
-            let scale = if clip > 0.0 && grad_norm > clip {
-                clip / grad_norm
-            } else {
-                1.0
-            };
-            let update = AdamWStep {
-                learning_rate,
-                gradient_scale: scale * mean,
-                updates: self.state.optimizer_steps,
-            };
-            self.optimizer
-                .step(&mut self.model, &mut gradients, training, update);
+            self.update(&mut gradients, learning_rate, grad_norm, mean);
         }
-        let tokens = training.tokens_per_step();
-        let (batches, max_steps) = (micro_batches as u64, training.max_steps);
-        let state = &mut self.state;
-        state.step += 1;
-        state.batches_seen += batches;
-        state.tokens_seen += tokens;
-        if finite {
-            state.optimizer_steps += 1;
-            state.best_loss = Some(state.best_loss.map_or(loss, |best| best.min(loss)));
-            state.ema_loss = Some(
-                state
-                    .ema_loss
-                    .map_or(loss, |ema| ema + EMA_WEIGHT * (loss - ema)),
-            );
-        } else {
-            state.nan_steps += 1;
-        }
-        pace.step(tokens);
-        state.elapsed_seconds = pace.elapsed();
-        let tokens_per_second = pace.recent();
+        self.count(loss, finite, pace);
+        let state = &self.state;
+        let (max_steps, tokens_per_second) = (state.config.max_steps, pace.recent());
+        let left = (max_steps - state.step) * state.config.tokens_per_step();
         Ok(StepReport {
             step: state.step,
             max_steps,
@@ -89,8 +41,51 @@ impl Trainer {
             tokens_per_second,
             tokens_seen: state.tokens_seen,
             elapsed_seconds: state.elapsed_seconds,
-            eta_seconds: ((max_steps - state.step) * tokens) as f64 / tokens_per_second.max(1e-9),
+            eta_seconds: left as f64 / tokens_per_second.max(1e-9),
             skipped: !finite,
         })
+    }
+
+    /// Moves the parameters by the sum of `gradients`, of which `mean` makes the mean, whose norm is `grad_norm`.
+    fn update(
+        &mut self,
+        gradients: &mut GradientSum,
+        learning_rate: f64,
+        grad_norm: f64,
+        mean: f64,
+    ) {
+        let training = &self.state.config;
+        let clip = training.gradient_clip;
+        let scale = if clip > 0.0 && grad_norm > clip {
+            clip / grad_norm
+        } else {
+            1.0
+        };
+        let step = AdamWStep {
+            learning_rate,
+            gradient_scale: scale * mean,
+            updates: self.state.optimizer_steps,
+        };
+        self.optimizer
+            .step(&mut self.model, gradients, training, step);
+    }
+
+    /// Counts a step that was taken, or skipped because it was not finite.
+    fn count(&mut self, loss: f64, finite: bool, pace: &mut Pace) {
+        let state = &mut self.state;
+        let tokens = state.config.tokens_per_step();
+        state.step += 1;
+        state.batches_seen += state.config.gradient_accumulation_steps as u64;
+        state.tokens_seen += tokens;
+        if finite {
+            state.optimizer_steps += 1;
+            state.best_loss = Some(state.best_loss.map_or(loss, |best| best.min(loss)));
+            let moved = |ema: f64| ema + EMA_WEIGHT * (loss - ema);
+            state.ema_loss = Some(state.ema_loss.map_or(loss, moved));
+        } else {
+            state.nan_steps += 1;
+        }
+        pace.step(tokens);
+        state.elapsed_seconds = pace.elapsed();
     }
 }
