@@ -31,6 +31,7 @@ mod export;
 mod finite;
 mod format;
 mod grad_scaler;
+mod gradient_checkpointing;
 mod hf_names;
 #[cfg(not(target_arch = "wasm32"))]
 mod import;
@@ -77,6 +78,7 @@ pub use export::{
 };
 pub use format::{GROUP, MatrixData, WeightFormat, e4m3_to_f32, half_of, scale_and_minimum};
 pub use grad_scaler::{GradScaler, GradScalerConfig, ScaledStep};
+pub use gradient_checkpointing::GradientCheckpointing;
 #[cfg(not(target_arch = "wasm32"))]
 pub use import::{ForeignModel, ImportError};
 pub use memory::{MemoryEstimate, Placement, Precision};

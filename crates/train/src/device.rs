@@ -133,13 +133,12 @@ impl Selected {
                 .fold(1u64, |product, dim| product.saturating_mul(*dim as u64));
             (spec.name, elements)
         });
-        let activations = [
-            ("the logits of a micro-batch", config.vocab_size),
-            ("the inner rows of channel mixing", config.d_ffn),
-        ];
-        let activations =
-            activations.map(|(name, width)| (name.to_owned(), rows.saturating_mul(width as u64)));
-        for (tensor, elements) in parameters.chain(activations) {
+        // The widest rows that exist for a whole micro-batch: logits are made in blocks.
+        let inner = (
+            "the inner rows of channel mixing".to_owned(),
+            rows.saturating_mul(config.d_ffn as u64),
+        );
+        for (tensor, elements) in parameters.chain([inner]) {
             let bytes = elements.saturating_mul(4);
             if bytes > adapter.max_binding_bytes {
                 let (adapter, limit) = (adapter.name.clone(), adapter.max_binding_bytes);

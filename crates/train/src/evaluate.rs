@@ -6,7 +6,7 @@ use ptbr_dataset::{DatasetError, MmapDataset, ValidationWindow, validation_windo
 use ptbr_model::RwkvConfig;
 use serde::Serialize;
 
-use crate::model::{ForwardOptions, Rwkv, Windows};
+use crate::model::{BLOCK_LOGITS, Rwkv, Windows};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -97,9 +97,7 @@ impl Evaluator {
             targets: collect(|w| w.targets.to_vec()),
             seq_len: first.inputs.len(),
         };
-        let report = model
-            .forward(config, &windows, ForwardOptions::EVALUATION)
-            .read();
+        let report = model.loss(config, &windows, BLOCK_LOGITS).read();
         let tokens = windows.targets.len();
         sums.nats += report.loss * tokens as f64;
         sums.correct += report.correct;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ptbr_model::{Recipe, RwkvConfig, TrainingConfig};
 
+use super::memory_flags::MemoryFlags;
 use crate::model_size::named_size;
 
 /// Where the defaults of a run come from.
@@ -76,6 +77,8 @@ pub struct Hyperparameters {
     /// Steps with a NaN or infinite gradient that are skipped before the run stops [default: 10]
     #[arg(long, value_name = "N")]
     pub max_nan_steps: Option<u32>,
+    #[command(flatten)]
+    pub memory: MemoryFlags,
 }
 
 impl Hyperparameters {
@@ -114,6 +117,7 @@ impl Hyperparameters {
             max_nan_steps: self.max_nan_steps.unwrap_or(base.max_nan_steps),
             ..base
         };
+        let config = self.memory.over(config);
         config.validate()?;
         Ok(config)
     }

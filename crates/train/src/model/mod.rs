@@ -1,14 +1,17 @@
 //! RWKV-4 as burn modules. Field names spell the official tensor names: `blocks.3.att.key.weight` is the path of that parameter.
 
 mod channel_mixing;
+mod head;
 pub mod init;
 mod initial_state;
 mod layers;
 mod lora;
 mod orthogonal;
 pub mod parameters;
+mod segments;
 mod time_mixing;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
@@ -19,9 +22,11 @@ use crate::ops::dropout::{DropoutMask, add_dropped};
 use crate::ops::head_loss::HeadOutput;
 
 pub use channel_mixing::ChannelMixing;
+pub use head::BLOCK_LOGITS;
 pub use initial_state::{INITIAL_PP, LayerState};
 pub use layers::{LayerNorm, Projection};
 pub use lora::{LoraAdapter, initial_a};
+pub use segments::BackwardOptions;
 pub use time_mixing::TimeMixing;
 
 /// The model: embedding, blocks, a last layer norm and the head.
@@ -107,15 +112,28 @@ impl Rwkv {
         windows: &Windows,
         options: ForwardOptions,
     ) -> Tensor<2> {
+        let x = self.emb.rows(&windows.inputs, &self.device());
+        let x = self.layers(0..self.blocks.len(), x, (config, windows.seq_len), options);
+        self.ln_out.forward(x, config.layer_norm_eps)
+    }
+
+    /// The residual stream `[B · T, C]` through a range of layers, in windows of `seq_len` rows.
+    fn layers(
+        &self,
+        range: Range<usize>,
+        mut x: Tensor<2>,
+        (config, seq_len): (&RwkvConfig, usize),
+        options: ForwardOptions,
+    ) -> Tensor<2> {
         let eps = config.layer_norm_eps;
-        let mut x = self.emb.rows(&windows.inputs, &self.device());
-        for (layer, block) in self.blocks.iter().enumerate() {
+        let first = range.start;
+        for (i, block) in self.blocks[range].iter().enumerate() {
             let mask = |branch| {
                 DropoutMask::new(
                     options.dropout,
                     options.seed,
                     options.micro_batch,
-                    layer,
+                    first + i,
                     branch,
                 )
             };
@@ -123,13 +141,13 @@ impl Rwkv {
                 x = ln0.forward(x, eps);
             }
             let (normal, state) = (block.ln1.forward(x.clone(), eps), block.state.as_ref());
-            let mixed = block.att.forward(normal, windows.seq_len, state);
+            let mixed = block.att.forward(normal, seq_len, state);
             x = add_dropped(x, mixed, mask(0));
             let normal = block.ln2.forward(x.clone(), eps);
-            let mixed = block.ffn.forward(normal, windows.seq_len, state);
+            let mixed = block.ffn.forward(normal, seq_len, state);
             x = add_dropped(x, mixed, mask(1));
         }
-        self.ln_out.forward(x, eps)
+        x
     }
 
     /// The matrix with this official name, without `.weight`: `blocks.3.att.key`, `head`. `None` for any other name.

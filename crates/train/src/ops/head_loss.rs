@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Device, Tensor, activation};
 use ptbr_kernels::cpu;
 use rayon::prelude::*;
 
@@ -318,11 +318,15 @@ impl HostOp<3> for AdaptedHeadLoss {
 pub struct HeadOutput {
     /// `[1]`: what to differentiate.
     pub objective: Tensor<1>,
-    /// `[2]`: mean cross-entropy in nats, and how many targets were the most likely token.
-    report: Tensor<1>,
+    /// What to tell.
+    pub report: PendingReport,
 }
 
-/// The report of [`HeadOutput`], read back from its device.
+/// `[2]`, still on its device: mean cross-entropy in nats, and how many targets were the most likely token.
+#[derive(Debug, Clone)]
+pub struct PendingReport(Tensor<1>);
+
+/// A [`PendingReport`], read back from its device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossReport {
     /// Mean cross-entropy, nats per token; NaN when the device could not be read.
@@ -331,11 +335,23 @@ pub struct LossReport {
     pub correct: f64,
 }
 
-impl HeadOutput {
-    /// Reads the report, which waits for the device.
+impl PendingReport {
+    /// The report of all rows, from those of blocks of them and each block's share of the rows.
+    pub(crate) fn of_blocks(blocks: impl IntoIterator<Item = (Self, f64)>) -> Self {
+        let of_block = |(Self(report), share): (Self, f64)| {
+            let factors = [share as f32, 1.0];
+            let factors = Tensor::from_data(factors, &report.device());
+            report * factors
+        };
+        let blocks = blocks.into_iter().map(of_block);
+        let sum = blocks.reduce(|sum, block| sum + block);
+        Self(sum.unwrap_or_else(|| Tensor::zeros([2], &Device::flex())))
+    }
+
+    /// Reads it, which waits for the device.
     pub fn read(&self) -> LossReport {
         let values = self
-            .report
+            .0
             .clone()
             .into_data()
             .try_into_vec::<f32>()
@@ -349,11 +365,16 @@ impl HeadOutput {
 }
 
 impl HeadOutput {
+    /// Reads the report, which waits for the device.
+    pub fn read(&self) -> LossReport {
+        self.report.read()
+    }
+
     /// Of the two numbers that the fused operations give.
     fn fused(out: Tensor<1>) -> Self {
         Self {
             objective: out.clone().slice(0..1),
-            report: out.inner(),
+            report: PendingReport(out.inner()),
         }
     }
 }
@@ -397,7 +418,8 @@ pub fn frozen_head_loss(
     })
 }
 
-/// The cross-entropy of logits `[N, V]` in tensor operations: what other devices run, and the oracle of the fused form.
+/// The cross-entropy of logits `[N, V]` in tensor operations: what other devices run on one block of rows after the other, and the oracle of
+/// the fused form.
 pub fn loss_of_logits(logits: Tensor<2>, targets: &[u16], l2_wrap: f32) -> HeadOutput {
     let n = targets.len();
     let targets = indices(targets, &logits.device()).reshape([n, 1]);
@@ -407,7 +429,7 @@ pub fn loss_of_logits(logits: Tensor<2>, targets: &[u16], l2_wrap: f32) -> HeadO
         .neg();
     let best = logits.clone().inner().argmax(1);
     let correct = best.equal(targets.inner()).int().sum().float();
-    let report = Tensor::cat(vec![loss.clone().inner(), correct], 0);
+    let report = PendingReport(Tensor::cat(vec![loss.clone().inner(), correct], 0));
     let objective = match l2_wrap > 0.0 {
         // d/dz (c/2 · max²) = c · max at the largest logit.
         true => loss + logits.max_dim(1).square().sum() * (0.5 * l2_wrap / n as f32),

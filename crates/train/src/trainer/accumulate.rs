@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ptbr_dataset::DataLoader;
 
 use super::Trainer;
-use crate::model::{ForwardOptions, Windows};
+use crate::model::{BLOCK_LOGITS, BackwardOptions, ForwardOptions, Windows};
 use crate::optim::GradientSum;
 
 /// What the micro-batches of a step gave.
@@ -22,6 +22,14 @@ impl Trainer {
         let training = &self.state.config;
         let micro_batches = training.gradient_accumulation_steps;
         let dropout = training.effective_dropout(&self.config);
+        let segments = training
+            .gradient_checkpointing
+            .segments(self.config.n_layers);
+        let backward = BackwardOptions {
+            segments: &segments,
+            loss_scale: 1.0,
+            block_logits: BLOCK_LOGITS,
+        };
         let mut gradients = GradientSum::default();
         let mut loss = 0.0;
         for _ in 0..micro_batches {
@@ -37,9 +45,9 @@ impl Trainer {
                 targets: Arc::new(batch.targets),
                 seq_len: batch.seq_len,
             };
-            let output = self.model.forward(&self.config, &windows, options);
-            gradients.add(&self.model, output.objective.backward());
-            loss += output.read().loss / micro_batches as f64;
+            let (model, config) = (&self.model, &self.config);
+            let report = model.backward(config, &windows, options, backward, &mut gradients);
+            loss += report.read().loss / micro_batches as f64;
         }
         Accumulated { gradients, loss }
     }

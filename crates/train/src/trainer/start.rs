@@ -106,6 +106,8 @@ impl Start {
     ) -> Result<Trainer, TrainError> {
         self.config.validate()?;
         self.state.config.validate()?;
+        let checkpointing = &self.state.config.gradient_checkpointing;
+        checkpointing.validate(self.config.n_layers)?;
         for dataset in [Some(&data), val.as_ref()].into_iter().flatten() {
             dataset.check_vocabulary(self.config.vocab_size)?;
             if dataset.header().is_some() {

@@ -4,6 +4,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ptbr_model::{DomainFineTuneConfig, FineTuneMethod, TrainingConfig};
 
+use crate::training::MemoryFlags;
+
 /// What is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Method {
@@ -141,6 +143,8 @@ pub struct Run {
     /// Steps between lines of the log; 0 never logs
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub log_every: u64,
+    #[command(flatten)]
+    pub memory: MemoryFlags,
 }
 
 impl Run {
@@ -168,6 +172,7 @@ impl Run {
             log_every: self.log_every,
             ..base
         };
+        let config = self.memory.over(config);
         config.validate()?;
         Ok(config)
     }
