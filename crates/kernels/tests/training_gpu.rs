@@ -1,4 +1,4 @@
-//! The shaders of mixed-precision training (`matmul_f16`, `f32_to_f16`, `grad_stats`, `grad_unscale`) against their twins on every adapter found. Needs a GPU adapter; a software one will do
+//! The shaders of mixed-precision training (`matmul_f16`, `f32_to_f16`, `grad_stats`, `grad_unscale`) and of moments in bytes (`adamw_8bit`) against their twins on every adapter found. Needs a GPU adapter; a software one will do
 //! (`apt-get install mesa-vulkan-drivers libvulkan1`). A missing adapter fails the tests.
 
 mod common;
@@ -7,8 +7,9 @@ use common::gpu::{Gpu, adapters};
 use common::{POISON, Random};
 use half::f16;
 use ptbr_kernels::cpu::{
-    GradStats, GradStatsParams, LinearProduct, MatmulF16Params, ProductOutput, f32_to_f16,
-    f32_to_f16_params, grad_stats, grad_unscale, grad_unscale_params, matmul_f16,
+    AdamwParams, GradStats, GradStatsParams, LinearProduct, MatmulF16Params, Moment, ProductOutput,
+    adamw_8bit, f32_to_f16, f32_to_f16_params, grad_stats, grad_unscale, grad_unscale_params,
+    matmul_f16, pack_moment, unpack_moment,
 };
 use ptbr_kernels::{Access, Kernel, table};
 use ptbr_model::half_of;
@@ -466,6 +467,100 @@ fn unscaling_multiplies_every_element_in_place() {
                         found.to_bits() == expected.to_bits()
                             || found.is_nan() && expected.is_nan(),
                         "{}: {found} at {i}, the twin has {expected}",
+                        gpu.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Steps of AdamW on the adapter and by the twin: every byte the same but where a number lies at the edge of a bin, parameters close.
+#[test]
+fn adamw_on_bytes_agrees_with_its_twin() {
+    let mut rng = Random::fresh("adamw_8bit");
+    let step = AdamwParams {
+        beta1: 0.9,
+        beta2: 0.999,
+        rate: 1e-2,
+        correction: 1.5,
+        eps: 1e-8,
+        decay: 1e-4,
+        gradient_scale: 0.5,
+    };
+    for gpu in adapters() {
+        for kernel in permutations("adamw_8bit", "") {
+            // The last: more blocks than one dimension of a dispatch takes.
+            for n in [1, 4, 255, 256, 257, 1_030, 256 * 40_000 + 3] {
+                // Magnitudes of many decades; a block of zeros; one that is too small to be kept.
+                let mut of_block = |small: f32| {
+                    (0..n)
+                        .map(|i| match i / 256 {
+                            1 => 0.0,
+                            2 => rng.range(-1.0, 1.0) * 1e-14,
+                            _ => rng.range(-1.0, 1.0).powi(7) * small,
+                        })
+                        .collect::<Vec<f32>>()
+                };
+                let (gradient, mut parameter) = (of_block(1e-3), of_block(1.0));
+                let (mean, root) = (of_block(1e-4), of_block(1e-3));
+                let root: Vec<f32> = root.iter().map(|x| x.abs()).collect();
+                let (words, blocks) = (n.div_ceil(4), n.div_ceil(256));
+                let (mut means, mut roots) = (vec![0; words], vec![0; words]);
+                let mut scales = vec![[0.0; 2]; blocks];
+                pack_moment(Moment::Mean, &mean, &mut means, &mut scales).expect("packed");
+                pack_moment(Moment::Root, &root, &mut roots, &mut scales).expect("packed");
+
+                let (params, workgroups) = step.words(n).expect("small");
+                let scale_words: &[u32] = bytemuck::cast_slice(&scales);
+                let contents = [
+                    crate::words(&gradient),
+                    crate::words(&parameter),
+                    &means,
+                    &roots,
+                    scale_words,
+                    &params,
+                ];
+                let found = gpu.run_in_place(kernel, &contents, workgroups);
+                let [found_p, found_means, found_roots, found_scales] = &found[..] else {
+                    panic!("{} outputs", found.len());
+                };
+                adamw_8bit(
+                    &gradient,
+                    &mut parameter,
+                    &mut means,
+                    &mut roots,
+                    &mut scales,
+                    &step,
+                )
+                .expect("adamw_8bit");
+
+                for (found, expected) in found_p.iter().zip(&parameter) {
+                    let found = f32::from_bits(*found);
+                    assert!((found - expected).abs() <= 1e-5 * expected.abs() + 1e-7);
+                }
+                let found_scales: Vec<[f32; 2]> = bytemuck::cast_slice(found_scales).to_vec();
+                let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs();
+                let pairs = found_scales.iter().zip(&scales);
+                assert!(
+                    pairs
+                        .into_iter()
+                        .all(|(a, b)| close(a[0], b[0]) && close(a[1], b[1]))
+                );
+                for (moment, found, expected) in [
+                    (Moment::Mean, found_means, &means),
+                    (Moment::Root, found_roots, &roots),
+                ] {
+                    let unpacked = |words: &[u32], scales: &[[f32; 2]]| {
+                        let mut out = vec![0.0; n];
+                        unpack_moment(moment, words, scales, &mut out).expect("unpacked");
+                        out
+                    };
+                    let (a, b) = (unpacked(found, &found_scales), unpacked(expected, &scales));
+                    let apart = a.iter().zip(&b).filter(|(a, b)| !close(**a, **b)).count();
+                    assert!(
+                        apart <= 2 + n / 1_000,
+                        "{moment:?} of {n} on {}: {apart} bytes differ",
                         gpu.name
                     );
                 }

@@ -5,9 +5,10 @@
 //! the number of threads nor on how channels fall into blocks: every channel is computed by the same operations in the same order.
 //!
 //! Those of the runtime's GPU engine are definitions only, with sums in f64: the CPU engine has kernels of its own. So are those of mixed-precision training,
-//! which a CPU does not gain from.
+//! which a CPU does not gain from. `adamw_8bit` is its own definition and what CPU training runs.
 
 mod activations;
+mod adamw_8bit;
 mod blocks;
 mod elements;
 mod embed;
@@ -21,6 +22,7 @@ mod lora_down;
 mod matmul;
 mod matmul_f16;
 mod matvec;
+mod moments_8bit;
 mod project;
 mod rows;
 mod sample;
@@ -32,6 +34,7 @@ mod wkv_gated;
 mod wkv_step;
 
 pub use activations::round_to_bytes;
+pub use adamw_8bit::{AdamwParams, adamw_8bit};
 pub use embed::{EmbedParams, embed};
 pub use exp::{exp_f32, sigmoid};
 pub use f32_to_f16::{f32_to_f16, f32_to_f16_params};
@@ -43,6 +46,7 @@ pub use lora_down::{LoraDownParams, LoraModule, lora_down};
 pub use matmul::matmul;
 pub use matmul_f16::{LinearProduct, MatmulF16Params, ProductOutput, matmul_f16};
 pub use matvec::matvec;
+pub use moments_8bit::{MOMENT_BLOCK, Moment, pack_moment, unpack_moment};
 pub use project::{Outcome, ProjectParams};
 pub use rows::{NO_ADAPTER, Row};
 pub use sample::{NO_TOKEN, SampleParams, SampleSettings, sample};
