@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::CheckpointConfig;
 use crate::error::ConfigError;
 use crate::exact_float;
+use crate::grad_scaler::GradScalerConfig;
 use crate::memory::Precision;
 use crate::rwkv4::RwkvConfig;
 
@@ -72,6 +73,8 @@ pub struct TrainingConfig {
     pub dropout: Option<f64>,
     /// Number formats of a step.
     pub precision: Precision,
+    /// How the loss scale of f16 moves.
+    pub grad_scaler: GradScalerConfig,
     /// Seed of the initial weights, the order of batches and the dropout masks.
     pub seed: u64,
     /// Steps between checkpoints; 0 saves only the last.
@@ -111,6 +114,7 @@ impl Default for TrainingConfig {
             l2_wrap: 0.0,
             dropout: None,
             precision: Precision::F32,
+            grad_scaler: GradScalerConfig::default(),
             seed: 42,
             save_every: 500,
             eval_every: 250,
@@ -258,7 +262,7 @@ impl TrainingConfig {
                 return Err(ConfigError::invalid(field, value, reason));
             }
         }
-        Ok(())
+        self.grad_scaler.validate()
     }
 
     /// Warm-up steps of this run: at most a tenth of it, so that a short run still reaches its peak.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use ptbr_dataset::DataLoader;
 
 use super::Trainer;
@@ -10,20 +11,20 @@ use crate::optim::GradientSum;
 
 /// What the micro-batches of a step gave.
 pub(super) struct Accumulated {
-    /// The sum of their gradients.
+    /// The sum of the gradients of their losses, each times the loss scale.
     pub gradients: GradientSum,
-    /// The mean of their losses.
-    pub loss: f64,
+    /// What each of them reports, still on its device.
+    pub reports: Vec<Tensor<1>>,
 }
 
 impl Trainer {
-    /// Runs the micro-batches of the next step forward and backward.
-    pub(super) fn accumulate(&self, loader: &mut DataLoader) -> Accumulated {
+    /// Runs the micro-batches of the next step forward and backward, their losses times `loss_scale`.
+    pub(super) fn accumulate(&self, loader: &mut DataLoader, loss_scale: f64) -> Accumulated {
         let training = &self.state.config;
         let micro_batches = training.gradient_accumulation_steps;
         let dropout = training.effective_dropout(&self.config);
         let mut gradients = GradientSum::default();
-        let mut loss = 0.0;
+        let mut reports = Vec::with_capacity(micro_batches);
         for _ in 0..micro_batches {
             let batch = loader.next();
             let options = ForwardOptions {
@@ -31,6 +32,7 @@ impl Trainer {
                 seed: self.state.seed,
                 micro_batch: batch.index,
                 l2_wrap: training.l2_wrap as f32,
+                precision: self.precision,
             };
             let windows = Windows {
                 inputs: Arc::new(batch.inputs),
@@ -38,9 +40,13 @@ impl Trainer {
                 seq_len: batch.seq_len,
             };
             let output = self.model.forward(&self.config, &windows, options);
-            gradients.add(&self.model, output.objective.backward());
-            loss += output.read().loss / micro_batches as f64;
+            let (mut objective, report) = output.into_parts();
+            if loss_scale != 1.0 {
+                objective = objective * loss_scale;
+            }
+            gradients.add(&self.model, objective.backward());
+            reports.push(report);
         }
-        Accumulated { gradients, loss }
+        Accumulated { gradients, reports }
     }
 }
