@@ -44,7 +44,7 @@ impl Default for GradScalerConfig {
 }
 
 impl GradScalerConfig {
-    fn validate(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         // What is written so is false for NaN too.
         let is_scale = |x: f64| x > 0.0 && x <= f64::from(f32::MAX);
         if !is_scale(self.floor) {
@@ -144,6 +144,11 @@ impl GradScaler {
     /// Factor of the loss of the next step.
     pub fn scale(&self) -> f64 {
         self.state.scale
+    }
+
+    /// Whether an overflow leaves the scale as it is: no smaller one is left to try.
+    pub fn is_at_floor(&self) -> bool {
+        self.state.scale <= self.config.floor
     }
 
     /// What a checkpoint keeps.
@@ -252,7 +257,9 @@ mod tests {
     #[test]
     fn the_scale_stays_between_floor_and_ceiling() {
         let mut scaler = scaler(1);
+        assert!(!scaler.is_at_floor());
         assert_eq!(scales(&mut scaler, &"x".repeat(40))[15..], [1.0; 25]);
+        assert!(scaler.is_at_floor());
         let grown = scales(&mut scaler, &".".repeat(40));
         assert_eq!(grown[31..], [4_294_967_296.0; 9]);
         assert_eq!(grown[30], 2_147_483_648.0);

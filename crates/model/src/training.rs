@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::CheckpointConfig;
 use crate::error::ConfigError;
 use crate::exact_float;
+use crate::grad_scaler::GradScalerConfig;
 use crate::gradient_checkpointing::GradientCheckpointing;
 use crate::memory::Precision;
 use crate::rwkv4::RwkvConfig;
@@ -73,6 +74,8 @@ pub struct TrainingConfig {
     pub dropout: Option<f64>,
     /// Number formats of a step.
     pub precision: Precision,
+    /// How the loss scale of f16 moves.
+    pub grad_scaler: GradScalerConfig,
     /// Which activations a step keeps, and which it computes twice.
     pub gradient_checkpointing: GradientCheckpointing,
     /// Seed of the initial weights, the order of batches and the dropout masks.
@@ -114,6 +117,7 @@ impl Default for TrainingConfig {
             l2_wrap: 0.0,
             dropout: None,
             precision: Precision::F32,
+            grad_scaler: GradScalerConfig::default(),
             gradient_checkpointing: GradientCheckpointing::Off,
             seed: 42,
             save_every: 500,
@@ -262,7 +266,7 @@ impl TrainingConfig {
                 return Err(ConfigError::invalid(field, value, reason));
             }
         }
-        Ok(())
+        self.grad_scaler.validate()
     }
 
     /// Warm-up steps of this run: at most a tenth of it, so that a short run still reaches its peak.

@@ -66,6 +66,11 @@ pub enum TrainError {
         /// What the driver or burn said.
         reason: String,
     },
+    /// Half precision was asked for on the CPU.
+    #[error(
+        "--precision f16 is for GPUs, and this run would be on the CPU, which computes in f32: leave it out, or give --device gpu"
+    )]
+    HalfOnCpu,
     /// The run diverged.
     #[error(
         "{count} steps had a NaN or infinite loss or gradient, the last one step {step}: lower --learning-rate, or lengthen --warmup-steps; the last checkpoint is from before"

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::tensor::Device;
 use common::{all_targets, base_file, state_tuning};
 use ptbr_model::{
-    DomainFineTuneConfig, GradientCheckpointing, RwkvConfig, TensorSpec, WeightFormat,
+    DomainFineTuneConfig, GradientCheckpointing, Precision, RwkvConfig, TensorSpec, WeightFormat,
 };
 use ptbr_train::TrainDevice;
 use ptbr_train::fine_tune::{BaseModel, initial_values, trained_specs, tuned_model};
@@ -74,6 +74,7 @@ fn options(micro_batch: u64) -> ForwardOptions {
         seed: 9,
         micro_batch,
         l2_wrap: 1e-2,
+        precision: Precision::F32,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use ptbr_model::Precision;
 
 use super::{LayerState, Projection};
 use crate::ops::activation::{gate, relu_squared};
@@ -23,14 +24,20 @@ pub struct ChannelMixing {
 }
 
 impl ChannelMixing {
-    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`.
-    pub fn forward(&self, x: Tensor<2>, seq_len: usize, state: Option<&LayerState>) -> Tensor<2> {
+    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`; the products in `precision`.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        seq_len: usize,
+        state: Option<&LayerState>,
+        precision: Precision,
+    ) -> Tensor<2> {
         let shift = |mix: &Param<Tensor<1>>| {
             let start = state.map(|state| state.ffn_x.val());
             token_shift(x.clone(), mix.val(), start, seq_len)
         };
-        let k = self.key.forward(shift(&self.time_mix_k));
-        let r = self.receptance.forward(shift(&self.time_mix_r));
-        gate(r, self.value.forward(relu_squared(k)))
+        let k = self.key.forward(shift(&self.time_mix_k), precision);
+        let r = self.receptance.forward(shift(&self.time_mix_r), precision);
+        gate(r, self.value.forward(relu_squared(k), precision))
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Gradients, Tensor};
-use ptbr_model::RwkvConfig;
+use ptbr_model::{Precision, RwkvConfig};
 
 use super::segments::pull_back;
 use super::{ForwardOptions, Rwkv, Windows};
@@ -24,7 +24,8 @@ pub(super) struct HeadBackward<'a> {
     /// `[N]`.
     pub targets: &'a Arc<Vec<u16>>,
     pub l2_wrap: f32,
-    pub loss_scale: f32,
+    pub precision: Precision,
+    pub loss_scale: f64,
     pub block_logits: usize,
 }
 
@@ -40,13 +41,18 @@ impl Rwkv {
         let options = ForwardOptions::EVALUATION;
         let hidden = self.hidden(config, windows, options);
         if is_host(&hidden.device()) {
-            return self.head.loss(hidden, &windows.targets, 0.0).report;
+            return self
+                .head
+                .loss(hidden, &windows.targets, 0.0, options.precision)
+                .report;
         }
         let n = windows.targets.len();
         PendingReport::of_blocks(self.row_blocks(n, block_logits).map(|rows| {
             let targets = Arc::new(windows.targets[rows.clone()].to_vec());
             let share = rows.len() as f64 / n as f64;
-            let output = self.head.loss(hidden.clone().slice(rows), &targets, 0.0);
+            let output =
+                self.head
+                    .loss(hidden.clone().slice(rows), &targets, 0.0, options.precision);
             (output.report, share)
         }))
     }
@@ -60,7 +66,9 @@ impl Rwkv {
         gradients: &mut GradientSum,
     ) -> (PendingReport, Option<Gradients>) {
         if is_host(&hidden.device()) {
-            let output = self.head.loss(hidden, head.targets, head.l2_wrap);
+            let output = self
+                .head
+                .loss(hidden, head.targets, head.l2_wrap, head.precision);
             let objective = scaled(output.objective, head.loss_scale);
             return (output.report, Some(objective.backward()));
         }
@@ -73,9 +81,11 @@ impl Rwkv {
             let share = rows.len() as f64 / n as f64;
             let block = Tensor::from_inner(hidden.clone().inner().slice(rows))
                 .set_require_grad(rows_are_tracked);
-            let output = self.head.loss(block.clone(), &targets, head.l2_wrap);
+            let output = self
+                .head
+                .loss(block.clone(), &targets, head.l2_wrap, head.precision);
             // The mean over a block's rows is its share of the mean over all.
-            let objective = scaled(output.objective, head.loss_scale * share as f32);
+            let objective = scaled(output.objective, head.loss_scale * share);
             let mut found = objective.backward();
             of_hidden.extend(block.grad_remove(&mut found));
             gradients.add(self, found);
@@ -96,7 +106,7 @@ impl Rwkv {
 }
 
 /// The objective times `factor`.
-fn scaled(objective: Tensor<1>, factor: f32) -> Tensor<1> {
+fn scaled(objective: Tensor<1>, factor: f64) -> Tensor<1> {
     if factor == 1.0 {
         return objective;
     }

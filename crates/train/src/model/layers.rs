@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use ptbr_model::Precision;
 
 use super::LoraAdapter;
 use crate::ops::embedding::{embedding, stored_rows};
@@ -83,12 +84,12 @@ impl Projection {
         self.lora = lora;
     }
 
-    /// x `[N, in]` → `[N, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    /// x `[N, in]` → `[N, out]`, the products in `precision`.
+    pub fn forward(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
         match (self.weight(), &self.lora) {
-            (Weight::Tensor(weight), None) => linear(x, weight.val()),
+            (Weight::Tensor(weight), None) => linear(x, weight.val(), precision),
             (Weight::Tensor(weight), Some(lora)) => {
-                linear(x.clone(), weight.val()) + lora.forward(x)
+                linear(x.clone(), weight.val(), precision) + lora.forward(x, precision)
             }
             (Weight::Stored(weight), None) => frozen_linear(x, weight),
             (Weight::Stored(weight), Some(lora)) => {
@@ -98,11 +99,19 @@ impl Projection {
         }
     }
 
-    /// The loss of hidden rows x `[N, in]` against `targets` `[N]`, this being the head.
-    pub fn loss(&self, x: Tensor<2>, targets: &Arc<Vec<u16>>, l2_wrap: f32) -> HeadOutput {
+    /// The loss of hidden rows x `[N, in]` against `targets` `[N]`, this being the head; the products in `precision`.
+    pub fn loss(
+        &self,
+        x: Tensor<2>,
+        targets: &Arc<Vec<u16>>,
+        l2_wrap: f32,
+        precision: Precision,
+    ) -> HeadOutput {
         let lora = self.lora.as_ref();
         match (self.weight(), lora) {
-            (Weight::Tensor(weight), None) => head_loss(x, weight.val(), targets, l2_wrap),
+            (Weight::Tensor(weight), None) => {
+                head_loss(x, weight.val(), targets, l2_wrap, precision)
+            }
             (Weight::Stored(weight), lora) => {
                 let lora = lora.map(|lora| {
                     let [a, b] = lora.factors();
@@ -110,7 +119,9 @@ impl Projection {
                 });
                 frozen_head_loss(x, weight, lora, targets, l2_wrap)
             }
-            (Weight::Tensor(_), Some(_)) => loss_of_logits(self.forward(x), targets, l2_wrap),
+            (Weight::Tensor(_), Some(_)) => {
+                loss_of_logits(self.forward(x, precision), targets, l2_wrap)
+            }
         }
     }
 

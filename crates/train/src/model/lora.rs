@@ -2,9 +2,11 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use ptbr_model::Precision;
 
 use super::orthogonal::uniform;
 use crate::ops::dropout::mix64;
+use crate::ops::linear::linear;
 
 /// The factors of a change of a matrix `[O, I]`.
 #[derive(Module, Debug)]
@@ -41,10 +43,10 @@ impl LoraAdapter {
         self.scale
     }
 
-    /// s·(x Aᵀ) Bᵀ in tensor operations: x `[N, I]` → `[N, O]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    /// s·(x Aᵀ) Bᵀ, two products in `precision`: x `[N, I]` → `[N, O]`.
+    pub fn forward(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
         let [a, b] = self.factors();
-        x.matmul(a.transpose()).matmul(b.transpose()) * self.scale
+        linear(linear(x, a, precision), b, precision) * self.scale
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use ptbr_model::RwkvConfig;
+use ptbr_model::{Precision, RwkvConfig};
 
 use crate::ops::dropout::{DropoutMask, add_dropped};
 use crate::ops::head_loss::HeadOutput;
@@ -81,15 +81,18 @@ pub struct ForwardOptions {
     pub micro_batch: u64,
     /// L2Wrap coefficient; 0 for none.
     pub l2_wrap: f32,
+    /// Number format of the matrix products; the CPU computes in f32 whatever it says.
+    pub precision: Precision,
 }
 
 impl ForwardOptions {
-    /// No dropout, no L2Wrap.
+    /// No dropout, no L2Wrap, and f32: what is judged are the weights as they are saved.
     pub const EVALUATION: Self = Self {
         dropout: 0.0,
         seed: 0,
         micro_batch: 0,
         l2_wrap: 0.0,
+        precision: Precision::F32,
     };
 }
 
@@ -102,7 +105,8 @@ impl Rwkv {
         options: ForwardOptions,
     ) -> HeadOutput {
         let hidden = self.hidden(config, windows, options);
-        self.head.loss(hidden, &windows.targets, options.l2_wrap)
+        let (l2_wrap, precision) = (options.l2_wrap, options.precision);
+        self.head.loss(hidden, &windows.targets, l2_wrap, precision)
     }
 
     /// The normalised rows before the head, `[B · T, C]`.
@@ -125,7 +129,7 @@ impl Rwkv {
         (config, seq_len): (&RwkvConfig, usize),
         options: ForwardOptions,
     ) -> Tensor<2> {
-        let eps = config.layer_norm_eps;
+        let (eps, precision) = (config.layer_norm_eps, options.precision);
         let first = range.start;
         for (i, block) in self.blocks[range].iter().enumerate() {
             let mask = |branch| {
@@ -141,10 +145,10 @@ impl Rwkv {
                 x = ln0.forward(x, eps);
             }
             let (normal, state) = (block.ln1.forward(x.clone(), eps), block.state.as_ref());
-            let mixed = block.att.forward(normal, seq_len, state);
+            let mixed = block.att.forward(normal, seq_len, state, precision);
             x = add_dropped(x, mixed, mask(0));
             let normal = block.ln2.forward(x.clone(), eps);
-            let mixed = block.ffn.forward(normal, seq_len, state);
+            let mixed = block.ffn.forward(normal, seq_len, state, precision);
             x = add_dropped(x, mixed, mask(1));
         }
         x

@@ -26,7 +26,7 @@ pub struct BackwardOptions<'a> {
     /// holds all layers keeps everything and computes nothing twice.
     pub segments: &'a [Range<usize>],
     /// The objective, and with it every gradient, is multiplied by this; 1 but for f16's loss scaling.
-    pub loss_scale: f32,
+    pub loss_scale: f64,
     /// Elements of logits that a GPU makes at a time, [`BLOCK_LOGITS`](super::BLOCK_LOGITS) being a good number; the CPU's fused head has
     /// its own.
     pub block_logits: usize,
@@ -57,6 +57,7 @@ impl Rwkv {
         let head = HeadBackward {
             targets: &windows.targets,
             l2_wrap: options.l2_wrap,
+            precision: options.precision,
             loss_scale: backward.loss_scale,
             block_logits: backward.block_logits,
         };

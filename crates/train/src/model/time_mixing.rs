@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use ptbr_model::Precision;
 
 use super::{LayerState, Projection};
 use crate::ops::activation::gate;
@@ -32,16 +33,22 @@ pub struct TimeMixing {
 }
 
 impl TimeMixing {
-    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`.
-    pub fn forward(&self, x: Tensor<2>, seq_len: usize, state: Option<&LayerState>) -> Tensor<2> {
+    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`; the products in `precision`.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        seq_len: usize,
+        state: Option<&LayerState>,
+        precision: Precision,
+    ) -> Tensor<2> {
         let [rows, channels] = x.dims();
         let shift = |mix: &Param<Tensor<1>>| {
             let start = state.map(|state| state.att_x.val());
             token_shift(x.clone(), mix.val(), start, seq_len)
         };
-        let k = self.key.forward(shift(&self.time_mix_k));
-        let v = self.value.forward(shift(&self.time_mix_v));
-        let r = self.receptance.forward(shift(&self.time_mix_r));
+        let k = self.key.forward(shift(&self.time_mix_k), precision);
+        let v = self.value.forward(shift(&self.time_mix_v), precision);
+        let r = self.receptance.forward(shift(&self.time_mix_r), precision);
         let (w, u) = (self.time_decay.val().exp().neg(), self.time_first.val());
         let windows = rows / seq_len;
         let y = match state {
@@ -51,6 +58,6 @@ impl TimeMixing {
                 wkv_with_state(w, u, k, v, state.wkv(), batch).slice(0..rows)
             }
         };
-        self.output.forward(gate(r, y))
+        self.output.forward(gate(r, y), precision)
     }
 }

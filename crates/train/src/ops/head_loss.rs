@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, activation};
 use ptbr_kernels::cpu;
+use ptbr_model::Precision;
 use rayon::prelude::*;
 
 use super::embedding::indices;
 use super::frozen::LowRank;
 use super::gemm::{Matrix, matmul};
 use super::host::{self, BackwardContext, Forward, HostOp};
+use super::linear::linear;
 use super::rows::for_element_blocks;
 use super::stored::StoredMatrix;
 
@@ -350,14 +352,24 @@ impl PendingReport {
 
     /// Reads it, which waits for the device.
     pub fn read(&self) -> LossReport {
-        let values = self
-            .0
-            .clone()
-            .into_data()
-            .try_into_vec::<f32>()
-            .unwrap_or_default();
+        let values = self.0.clone().into_data().try_into_vec::<f32>();
+        LossReport::of(&values.unwrap_or_default())
+    }
+
+    /// As it lies on its device, `[2]`: whoever wants several reads them together.
+    pub fn into_tensor(self) -> Tensor<1> {
+        self.0
+    }
+}
+
+impl LossReport {
+    /// Numbers of a report.
+    pub const LEN: usize = 2;
+
+    /// Of the numbers of a report; NaN for those that are missing.
+    pub fn of(values: &[f32]) -> Self {
         let value = |i: usize| values.get(i).map_or(f64::NAN, |v| f64::from(*v));
-        LossReport {
+        Self {
             loss: value(0),
             correct: value(1),
         }
@@ -379,18 +391,20 @@ impl HeadOutput {
     }
 }
 
-/// Cross-entropy of x `[N, C]` under the head `[V, C]` against `targets` `[N]`.
+/// Cross-entropy of x `[N, C]` under the head `[V, C]` against `targets` `[N]`; the logits are a product in `precision`, as in
+/// [`linear`].
 pub fn head_loss(
     x: Tensor<2>,
     weight: Tensor<2>,
     targets: &Arc<Vec<u16>>,
     l2_wrap: f32,
+    precision: Precision,
 ) -> HeadOutput {
     if host::is_host(&x.device()) {
         let op = HeadLoss::new(weight.dims(), targets, l2_wrap);
         return HeadOutput::fused(host::run2(x, weight, op, [2]));
     }
-    loss_of_logits(x.matmul(weight.transpose()), targets, l2_wrap)
+    loss_of_logits(linear(x, weight, precision), targets, l2_wrap)
 }
 
 /// [`head_loss`] under a frozen head on the CPU, with a low-rank change A `[r, C]`, B `[V, r]`, scale, or without.

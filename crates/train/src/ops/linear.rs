@@ -1,8 +1,10 @@
 //! `y = x Wᵀ` with the weight as checkpoints hold it, `[out, in]`.
 
 use burn::tensor::Tensor;
+use ptbr_model::Precision;
 
 use super::gemm::{Matrix, matmul};
+use super::half::half_linear;
 use super::host::{self, BackwardContext, Forward, HostOp};
 
 /// x: `[N, I]`, weight: `[O, I]` → `[N, O]`.
@@ -57,10 +59,14 @@ impl HostOp<2> for Linear {
     }
 }
 
-/// `x Wᵀ`: x `[N, I]`, weight `[O, I]` → `[N, O]`.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+/// `x Wᵀ`: x `[N, I]`, weight `[O, I]` → `[N, O]`, all f32. On a GPU the product may be one of f16 with sums in f32: what its backward
+/// pass keeps is f16 then. The CPU computes in f32 whatever `precision` says.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
     if !host::is_host(&x.device()) {
-        return x.matmul(weight.transpose());
+        return match precision {
+            Precision::F32 => x.matmul(weight.transpose()),
+            Precision::F16 => half_linear(x, weight),
+        };
     }
     let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
     host::run2(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
+use ptbr_model::Precision;
 
 use super::activation::{gate, relu_squared};
 use super::dropout::mix64;
@@ -100,7 +101,7 @@ fn linear_matches_a_product() {
         compare!(
             format!("linear {n}×{i}×{o}"),
             [x: leaf([n, i], 1), w: leaf([o, i], 2)],
-            linear(x.clone(), w.clone()),
+            linear(x.clone(), w.clone(), Precision::F32),
             x.clone().matmul(w.clone().transpose())
         );
     }
@@ -132,7 +133,7 @@ fn head_loss_matches_its_definition_with_and_without_l2_wrap() {
             format!("head loss {n}×{c}×{v}, {l2}"),
             [x: leaf([n, c], 1), w: leaf([v, c], 2)],
             // The composed objective includes the penalty's value; the fused one only its gradient.
-            head_loss(x.clone(), w.clone(), &targets, l2).objective * 1.0,
+            head_loss(x.clone(), w.clone(), &targets, l2, Precision::F32).objective * 1.0,
             {
                 let out = loss_of_logits(x.clone().matmul(w.clone().transpose()), &targets, l2);
                 let loss = out.read().loss as f32;
@@ -141,7 +142,7 @@ fn head_loss_matches_its_definition_with_and_without_l2_wrap() {
         );
         let (x, w) = (leaf([n, c], 1), leaf([v, c], 2));
         let (fused, composed) = (
-            head_loss(x.clone(), w.clone(), &targets, l2).read(),
+            head_loss(x.clone(), w.clone(), &targets, l2, Precision::F32).read(),
             loss_of_logits(x.matmul(w.transpose()), &targets, l2).read(),
         );
         assert!(

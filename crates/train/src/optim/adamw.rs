@@ -32,7 +32,7 @@ pub struct AdamW {
 pub struct AdamWStep {
     /// Learning rate of this step, before factors.
     pub learning_rate: f64,
-    /// Every gradient is multiplied by this first: clipping and the mean over micro-batches.
+    /// Every gradient is multiplied by this first: what [`GradientSum::unscale`] left.
     pub gradient_scale: f64,
     /// Updates made before this one.
     pub updates: u64,
@@ -92,7 +92,7 @@ impl Constants {
         moments: (Tensor<1>, Tensor<1>),
         g: Tensor<1>,
     ) -> [Tensor<1>; 3] {
-        let g = g * self.scale;
+        let g = if self.scale == 1.0 { g } else { g * self.scale };
         let m = moments.0 * self.beta1 + g.clone() * (1.0 - self.beta1);
         let v = moments.1 * self.beta2 + g.square() * (1.0 - self.beta2);
         let change = m.clone() * self.rate / (v.clone().sqrt() * self.correction + self.eps);

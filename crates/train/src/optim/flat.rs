@@ -92,28 +92,6 @@ impl Flat {
         }
     }
 
-    /// The sum of squares: on the host in f64, on a device as a tensor `[1]` still to be read.
-    pub(super) fn sum_of_squares(&self) -> SumOfSquares {
-        match self {
-            Self::Host(primitive) => {
-                let blocks: Vec<f64> = elements(primitive)
-                    .par_chunks(BLOCK)
-                    .map(|block| {
-                        let mut lanes = [0.0f64; 8];
-                        for chunk in block.chunks(8) {
-                            for (lane, x) in lanes.iter_mut().zip(chunk) {
-                                *lane += f64::from(*x) * f64::from(*x);
-                            }
-                        }
-                        lanes.iter().sum()
-                    })
-                    .collect();
-                SumOfSquares::Known(blocks.iter().sum())
-            }
-            Self::Device(tensor) => SumOfSquares::Pending(tensor.clone().square().sum()),
-        }
-    }
-
     /// Passes the elements to `sink`; from another device in one read.
     pub fn read(&self, sink: &mut dyn FnMut(&[f32]) -> io::Result<()>) -> io::Result<()> {
         match self {
@@ -128,11 +106,21 @@ impl Flat {
     }
 }
 
-/// A sum of squares, read or still on its device.
-#[allow(clippy::large_enum_variant, reason = "one a parameter, for a moment")]
-pub(super) enum SumOfSquares {
-    Known(f64),
-    Pending(Tensor<1>),
+/// The sum of squares in f64, whatever the number of threads the same.
+pub(super) fn sum_of_squares(primitive: &FlexTensor) -> f64 {
+    let blocks: Vec<f64> = elements(primitive)
+        .par_chunks(BLOCK)
+        .map(|block| {
+            let mut lanes = [0.0f64; 8];
+            for chunk in block.chunks(8) {
+                for (lane, x) in lanes.iter_mut().zip(chunk) {
+                    *lane += f64::from(*x) * f64::from(*x);
+                }
+            }
+            lanes.iter().sum()
+        })
+        .collect();
+    blocks.iter().sum()
 }
 
 /// Calls `body` with matching blocks of the parameter, the two moments and the gradient.

@@ -1,18 +1,18 @@
-//! The sum of gradients over micro-batches, and its global norm.
+//! The sum of gradients over micro-batches.
 
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 
-use super::flat::{Flat, SumOfSquares};
+use super::flat::Flat;
 use crate::model::Rwkv;
 use crate::model::parameters::Path;
 
 /// Gradients by parameter name, added up over micro-batches.
 #[derive(Debug, Default)]
 pub struct GradientSum {
-    sums: BTreeMap<String, Flat>,
+    pub(super) sums: BTreeMap<String, Flat>,
 }
 
 impl GradientSum {
@@ -39,24 +39,6 @@ impl GradientSum {
         };
         self.sums.get(name)?.read(copy).ok()?;
         Some(values)
-    }
-
-    /// The norm of all gradients together, times `scale`. The order of the sum is that of the names; not finite when any element is not.
-    pub fn norm(&self, scale: f64) -> f64 {
-        let mut known = 0.0;
-        let mut pending = Vec::new();
-        for gradient in self.sums.values() {
-            match gradient.sum_of_squares() {
-                SumOfSquares::Known(sum) => known += sum,
-                SumOfSquares::Pending(sum) => pending.push(sum),
-            }
-        }
-        // One read for all of them: every read waits for the device.
-        if !pending.is_empty() {
-            let sums = Tensor::cat(pending, 0).into_data().try_into_vec::<f32>();
-            known += sums.map_or(f64::NAN, |sums| sums.iter().map(|s| f64::from(*s)).sum());
-        }
-        known.sqrt() * scale
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use ptbr_dataset::DataLoader;
 
 use super::Trainer;
@@ -10,15 +11,15 @@ use crate::optim::GradientSum;
 
 /// What the micro-batches of a step gave.
 pub(super) struct Accumulated {
-    /// The sum of their gradients.
+    /// The sum of the gradients of their losses, each times the loss scale.
     pub gradients: GradientSum,
-    /// The mean of their losses.
-    pub loss: f64,
+    /// What each of them reports, still on its device.
+    pub reports: Vec<Tensor<1>>,
 }
 
 impl Trainer {
-    /// Runs the micro-batches of the next step forward and backward.
-    pub(super) fn accumulate(&self, loader: &mut DataLoader) -> Accumulated {
+    /// Runs the micro-batches of the next step forward and backward, their losses times `loss_scale`.
+    pub(super) fn accumulate(&self, loader: &mut DataLoader, loss_scale: f64) -> Accumulated {
         let training = &self.state.config;
         let micro_batches = training.gradient_accumulation_steps;
         let dropout = training.effective_dropout(&self.config);
@@ -27,11 +28,11 @@ impl Trainer {
             .segments(self.config.n_layers);
         let backward = BackwardOptions {
             segments: &segments,
-            loss_scale: 1.0,
+            loss_scale,
             block_logits: BLOCK_LOGITS,
         };
         let mut gradients = GradientSum::default();
-        let mut loss = 0.0;
+        let mut reports = Vec::with_capacity(micro_batches);
         for _ in 0..micro_batches {
             let batch = loader.next();
             let options = ForwardOptions {
@@ -39,6 +40,7 @@ impl Trainer {
                 seed: self.state.seed,
                 micro_batch: batch.index,
                 l2_wrap: training.l2_wrap as f32,
+                precision: self.precision,
             };
             let windows = Windows {
                 inputs: Arc::new(batch.inputs),
@@ -47,8 +49,8 @@ impl Trainer {
             };
             let (model, config) = (&self.model, &self.config);
             let report = model.backward(config, &windows, options, backward, &mut gradients);
-            loss += report.read().loss / micro_batches as f64;
+            reports.push(report.into_tensor());
         }
-        Accumulated { gradients, loss }
+        Accumulated { gradients, reports }
     }
 }

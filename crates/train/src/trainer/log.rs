@@ -10,7 +10,7 @@ use super::observer::{EvaluationReport, StepReport};
 use crate::TrainError;
 
 const COLUMNS: &str = "step,kind,loss,ema_loss,learning_rate,grad_norm,tokens_per_second,tokens_seen,elapsed_seconds,skipped,\
-                       perplexity,bits_per_byte,accuracy";
+                       perplexity,bits_per_byte,accuracy,loss_scale";
 
 /// The two metric files of a run.
 pub struct TrainLogger {
@@ -87,7 +87,7 @@ impl MetricsCsv {
 
     fn step(&mut self, r: &StepReport) -> Result<(), TrainError> {
         self.0.line(&format!(
-            "{},train,{},{},{},{},{:.1},{},{:.3},{},,,",
+            "{},train,{},{},{},{},{:.1},{},{:.3},{},,,,{}",
             r.step,
             r.loss,
             r.ema_loss,
@@ -96,7 +96,9 @@ impl MetricsCsv {
             r.tokens_per_second,
             r.tokens_seen,
             r.elapsed_seconds,
-            u8::from(r.skipped)
+            u8::from(r.skipped),
+            r.loss_scale
+                .map_or_else(String::new, |scale| scale.to_string())
         ))
     }
 
@@ -107,7 +109,7 @@ impl MetricsCsv {
         elapsed: f64,
     ) -> Result<(), TrainError> {
         self.0.line(&format!(
-            "{},validation,{},,,,,{tokens_seen},{elapsed:.3},,{},{},{}",
+            "{},validation,{},,,,,{tokens_seen},{elapsed:.3},,{},{},{},",
             r.step, r.loss, r.perplexity, r.bits_per_byte, r.accuracy
         ))
     }

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ptbr_dataset::{DataLoader, LoaderConfig, MmapDataset};
 use ptbr_model::{
-    ArchConfig, OutputLock, RwkvConfig, TensorSpec, TrainState, TrainingConfig, Verify,
-    find_checkpoint,
+    ArchConfig, GradScaler, OutputLock, Precision, RwkvConfig, TensorSpec, TrainState,
+    TrainingConfig, Verify, find_checkpoint,
 };
 use serde::Serialize;
 
@@ -101,6 +101,10 @@ pub struct Trainer {
     /// What is trained, in the order in which checkpoints hold it.
     specs: Vec<TensorSpec>,
     state: TrainState,
+    /// What products are computed in: what was asked for, or f32 where an f16 run goes on on the CPU.
+    precision: Precision,
+    /// The loss scale, when products are in f16.
+    scaler: Option<GradScaler>,
     tokenizer_json: String,
     data: Arc<MmapDataset>,
     val: Option<Arc<MmapDataset>>,
@@ -169,6 +173,11 @@ impl Trainer {
     /// The model as it is now.
     pub fn model(&self) -> &Rwkv {
         &self.model
+    }
+
+    /// What products are computed in: `precision` of the configuration, but f32 when a run that was begun in f16 goes on on the CPU.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Numbers that are trained.

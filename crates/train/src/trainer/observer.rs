@@ -38,6 +38,8 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
     pub grad_norm: f64,
+    /// Factor of the loss, and of the gradients before they were unscaled; `None` in f32.
+    pub loss_scale: Option<f64>,
     /// Tokens a second over the last steps.
     pub tokens_per_second: f64,
     /// Tokens learnt from since the run began.

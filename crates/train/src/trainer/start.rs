@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use ptbr_dataset::MmapDataset;
-use ptbr_model::{OutputLock, RwkvConfig, TensorSpec, TrainState, clean_leftovers, hex};
+use ptbr_model::{
+    GradScaler, OutputLock, Precision, RwkvConfig, TensorSpec, TrainState, clean_leftovers, hex,
+};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 
 use super::Trainer;
@@ -41,6 +43,9 @@ impl Start {
         output_dir: &Path,
         weights: impl FnOnce(&Self) -> Result<Rwkv, TrainError>,
     ) -> Result<Trainer, TrainError> {
+        if self.state.config.precision != self.precision() {
+            return Err(TrainError::HalfOnCpu);
+        }
         let tokenizer = self.tokenizer()?;
         self.state = TrainState {
             seed: self.state.config.seed,
@@ -93,6 +98,26 @@ impl Start {
         self.trainer(&tokenizer, (data, val), output_dir, weights)
     }
 
+    /// What products are computed in: f16 is for GPUs. On the CPU it would cost the conversions and gain nothing.
+    fn precision(&self) -> Precision {
+        match self.selected.adapter {
+            Some(_) => self.state.config.precision,
+            None => Precision::F32,
+        }
+    }
+
+    /// The loss scale of a run in f16: that of its checkpoint, or a new one.
+    fn scaler(&self) -> Result<Option<GradScaler>, TrainError> {
+        if self.precision() == Precision::F32 {
+            return Ok(None);
+        }
+        let config = self.state.config.grad_scaler;
+        Ok(Some(match self.state.loss_scale {
+            Some(state) => GradScaler::resume(config, state)?,
+            None => GradScaler::new(config)?,
+        }))
+    }
+
     fn tokenizer(&self) -> Result<BpeTokenizer, TrainError> {
         Ok(BpeTokenizer::from_json(self.tokenizer_json.as_bytes())?)
     }
@@ -128,6 +153,10 @@ impl Start {
             token_bytes: Arc::new(token_bytes(tokenizer)),
         };
         self.state.device.clone_from(&self.selected.name);
+        let (precision, scaler) = (self.precision(), self.scaler()?);
+        if let Some(scaler) = &scaler {
+            self.state.loss_scale = Some(scaler.state());
+        }
         let (model, optimizer) = weights(&self)?;
         Ok(Trainer {
             model,
@@ -135,6 +164,8 @@ impl Start {
             config: self.config,
             specs: self.specs,
             state: self.state,
+            precision,
+            scaler,
             tokenizer_json: self.tokenizer_json,
             data,
             val,

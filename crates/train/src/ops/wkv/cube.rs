@@ -1,93 +1,44 @@
 //! WKV on burn's GPU backend: the WGSL of `shaders/`, launched as source kernels.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::{FloatTensor, IndexingUpdateOp};
 use burn::tensor::{DType, Shape, Slice, TensorData};
-use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
-use cubecl::prelude::*;
-use cubecl::server::KernelArguments;
-use ptbr_kernels::{GRAD_ROWS, Kernel, KernelError, NO_STATE, table};
+use ptbr_kernels::{GRAD_ROWS, Kernel, NO_STATE, table};
 
 use super::{WkvBackwardOps, WkvBatch, WkvGrads, WkvOps};
+use crate::ops::kernels::{self, expect_dtype, filled, sized, upload};
 
-/// How often a WGSL kernel was launched since the program started.
-static LAUNCHES: AtomicU64 = AtomicU64::new(0);
-
-/// How often a hand-written WGSL kernel was launched by the trainer since the program started. Tests use it to know that a run took
-/// the path it was meant to take.
+/// How often a WKV kernel was launched since the program started.
 pub fn wgsl_launches() -> u64 {
-    LAUNCHES.load(Ordering::Relaxed)
+    kernels::launches("wkv_forward") + kernels::launches("wkv_backward")
 }
 
-/// A kernel of the table, as burn launches it.
-struct TableKernel(&'static Kernel);
-
-impl KernelSource for TableKernel {
-    fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.0.source)
-    }
-
-    fn id(&self) -> KernelId {
-        // burn caches pipelines by this alone, never by the text.
-        KernelId::new::<Self>().info((self.0.name, self.0.source_hash))
-    }
-
-    fn lang(&self) -> &'static str {
-        "wgsl"
-    }
-}
-
-/// Launches `kernel` with `inputs`, the new buffer of `out_len` elements and `params` bound in that order.
+/// Launches `kernel` with `inputs`, the sequences, `after_sequences` and a new buffer of f32 in `out_shape` bound in that order.
 fn launch(
     kernel: &'static Kernel,
     batch: &WkvBatch,
     inputs: [&CubeTensor; 3],
-    after_sequences: Vec<&CubeTensor>,
+    after_sequences: &[&CubeTensor],
     out_shape: [usize; 2],
 ) -> CubeTensor {
+    for tensor in inputs.iter().chain(after_sequences) {
+        expect_dtype("an input of WKV", tensor.dtype, DType::F32);
+    }
     let [first, ..] = inputs;
-    let client = first.client.clone();
-    let name = client.name();
-    assert!(
-        name == "wgpu<wgsl>",
-        "the WKV kernel is WGSL and this build compiles kernels for `{name}`: build without the features that choose another compiler"
-    );
+    let client = &first.client;
     let sequences = batch.sequences.len();
     let params = sized(batch.dims.params(sequences));
-    let [x, y, z] = sized(batch.dims.workgroups(sequences));
-    let bytes = |words: &[u32]| client.create_from_slice(bytemuck::cast_slice(words));
+    let workgroups = sized(batch.dims.workgroups(sequences));
     let out = client.empty(out_shape[0] * out_shape[1] * size_of::<f32>());
-    let mut buffers: Vec<_> = inputs.iter().map(|t| t.handle.clone().binding()).collect();
-    buffers.push(bytes(bytemuck::cast_slice(&batch.sequences)).binding());
-    buffers.extend(after_sequences.iter().map(|t| t.handle.clone().binding()));
-    buffers.push(out.clone().binding());
-    buffers.push(bytes(&params).binding());
-    let [wx, wy, wz] = kernel.workgroup_size;
-    let cube_dim = CubeDim::new_3d(wx, wy, wz);
-    client.launch(
-        Box::new(SourceKernel::new(TableKernel(kernel), cube_dim)),
-        CubeCount::Static(x, y, z),
-        KernelArguments::new().with_buffers(buffers),
-    );
-    LAUNCHES.fetch_add(1, Ordering::Relaxed);
-    CubeTensor::new_contiguous(
-        client,
-        first.device.clone(),
-        Shape::from(out_shape.to_vec()),
-        out,
-        DType::F32,
-    )
-}
-
-/// The sizes were checked where the batch was built; a kernel that refuses them now is a bug of this crate.
-fn sized<T>(result: Result<T, KernelError>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => panic!("the trainer gave the WKV kernel sizes that do not fit: {error}"),
-    }
+    let ranges = upload(client, &batch.sequences);
+    let mut buffers: Vec<_> = inputs.iter().map(|t| &t.handle).collect();
+    buffers.push(&ranges);
+    buffers.extend(after_sequences.iter().map(|t| &t.handle));
+    buffers.push(&out);
+    kernels::launch(client, kernel, &buffers, &params, workgroups);
+    let shape = Shape::from(out_shape.to_vec());
+    filled(client, &first.device, shape, out, DType::F32)
 }
 
 impl WkvOps for CubeBackend {
@@ -104,7 +55,7 @@ impl WkvOps for CubeBackend {
             &table::WKV_FORWARD_READ_WRITE,
             &batch,
             [&wu, &k, &v],
-            vec![&state],
+            &[&state],
             shape,
         )
     }
@@ -126,7 +77,7 @@ impl WkvBackwardOps for CubeBackend {
             &table::WKV_BACKWARD_READ_WRITE,
             &batch,
             [&wu, &k, &v],
-            vec![&state, &grad],
+            &[&state, &grad],
             shape,
         );
         let rows = |first: usize, end: usize| {
