@@ -11,9 +11,10 @@
 @group(0) @binding(0) var<storage, INPUT_ACCESS> gradient: array<f32>; // [elements]
 @group(0) @binding(1) var<storage, read_write> parameter: array<f32>; // [elements]
 @group(0) @binding(2) var<storage, read_write> means: array<u32>; // [elements / 4, rounded up], the first element in the lowest byte
-@group(0) @binding(3) var<storage, read_write> roots: array<u32>; // [elements / 4, rounded up]
-@group(0) @binding(4) var<storage, read_write> scales: array<vec2<f32>>; // [blocks]: of m, of the root of v
-@group(0) @binding(5) var<storage, INPUT_ACCESS> params: array<u32>; // elements, workgroups in x, bits of beta1, beta2, rate, correction, eps, decay, gradient scale
+@group(0) @binding(3) var<storage, read_write> mean_scales: array<f32>; // [blocks]
+@group(0) @binding(4) var<storage, read_write> roots: array<u32>; // [elements / 4, rounded up]
+@group(0) @binding(5) var<storage, read_write> root_scales: array<f32>; // [blocks]
+@group(0) @binding(6) var<storage, INPUT_ACCESS> params: array<u32>; // elements, workgroups in x, bits of beta1, beta2, rate, correction, eps, decay, gradient scale
 
 const SMALLEST_SCALE = 1e-12;
 
@@ -86,7 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var m = vec4<f32>(0.0);
     var root = vec4<f32>(0.0);
     if first < elements {
-        let scale = scales[block];
+        let scale = vec2<f32>(mean_scales[block], root_scales[block]);
         let mean_word = means[first / 4u];
         let root_word = roots[first / 4u];
         for (var i = 0u; i < 4u; i++) {
@@ -123,6 +124,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     means[first / 4u] = mean_word;
     roots[first / 4u] = root_word;
     if thread == 0u {
-        scales[block] = scale;
+        mean_scales[block] = scale.x;
+        root_scales[block] = scale.y;
     }
 }

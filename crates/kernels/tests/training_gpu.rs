@@ -7,9 +7,9 @@ use common::gpu::{Gpu, adapters};
 use common::{POISON, Random};
 use half::f16;
 use ptbr_kernels::cpu::{
-    AdamwParams, GradStats, GradStatsParams, LinearProduct, MatmulF16Params, Moment, ProductOutput,
-    adamw_8bit, f32_to_f16, f32_to_f16_params, grad_stats, grad_unscale, grad_unscale_params,
-    matmul_f16, pack_moment, unpack_moment,
+    AdamwParams, GradStats, GradStatsParams, LinearProduct, MatmulF16Params, Moment, PackedMoment,
+    ProductOutput, adamw_8bit, f32_to_f16, f32_to_f16_params, grad_stats, grad_unscale,
+    grad_unscale_params, matmul_f16, pack_moment, unpack_moment,
 };
 use ptbr_kernels::{Access, Kernel, table};
 use ptbr_model::half_of;
@@ -491,7 +491,7 @@ fn adamw_on_bytes_agrees_with_its_twin() {
     for gpu in adapters() {
         for kernel in permutations("adamw_8bit", "") {
             // The last: more blocks than one dimension of a dispatch takes.
-            for n in [1, 4, 255, 256, 257, 1_030, 256 * 40_000 + 3] {
+            for n in [1usize, 4, 255, 256, 257, 1_030, 256 * 40_000 + 3] {
                 // Magnitudes of many decades; a block of zeros; one that is too small to be kept.
                 let mut of_block = |small: f32| {
                     (0..n)
@@ -505,58 +505,62 @@ fn adamw_on_bytes_agrees_with_its_twin() {
                 let (gradient, mut parameter) = (of_block(1e-3), of_block(1.0));
                 let (mean, root) = (of_block(1e-4), of_block(1e-3));
                 let root: Vec<f32> = root.iter().map(|x| x.abs()).collect();
-                let (words, blocks) = (n.div_ceil(4), n.div_ceil(256));
-                let (mut means, mut roots) = (vec![0; words], vec![0; words]);
-                let mut scales = vec![[0.0; 2]; blocks];
-                pack_moment(Moment::Mean, &mean, &mut means, &mut scales).expect("packed");
-                pack_moment(Moment::Root, &root, &mut roots, &mut scales).expect("packed");
+                let packed = |moment, elements: &[f32]| {
+                    let (mut words, mut scales) =
+                        (vec![0; n.div_ceil(4)], vec![0.0; n.div_ceil(256)]);
+                    pack_moment(moment, elements, &mut words, &mut scales).expect("packed");
+                    (words, scales)
+                };
+                let (mut means, mut mean_scales) = packed(Moment::Mean, &mean);
+                let (mut roots, mut root_scales) = packed(Moment::Root, &root);
 
                 let (params, workgroups) = step.words(n).expect("small");
-                let scale_words: &[u32] = bytemuck::cast_slice(&scales);
                 let contents = [
-                    crate::words(&gradient),
-                    crate::words(&parameter),
+                    words(&gradient),
+                    words(&parameter),
                     &means,
+                    words(&mean_scales),
                     &roots,
-                    scale_words,
+                    words(&root_scales),
                     &params,
                 ];
                 let found = gpu.run_in_place(kernel, &contents, workgroups);
-                let [found_p, found_means, found_roots, found_scales] = &found[..] else {
-                    panic!("{} outputs", found.len());
-                };
                 adamw_8bit(
                     &gradient,
                     &mut parameter,
-                    &mut means,
-                    &mut roots,
-                    &mut scales,
+                    PackedMoment {
+                        words: &mut means,
+                        scales: &mut mean_scales,
+                    },
+                    PackedMoment {
+                        words: &mut roots,
+                        scales: &mut root_scales,
+                    },
                     &step,
                 )
                 .expect("adamw_8bit");
 
-                for (found, expected) in found_p.iter().zip(&parameter) {
+                let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * b.abs() + 1e-30;
+                for (found, expected) in found[0].iter().zip(&parameter) {
                     let found = f32::from_bits(*found);
                     assert!((found - expected).abs() <= 1e-5 * expected.abs() + 1e-7);
                 }
-                let found_scales: Vec<[f32; 2]> = bytemuck::cast_slice(found_scales).to_vec();
-                let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs();
-                let pairs = found_scales.iter().zip(&scales);
-                assert!(
-                    pairs
-                        .into_iter()
-                        .all(|(a, b)| close(a[0], b[0]) && close(a[1], b[1]))
-                );
                 for (moment, found, expected) in [
-                    (Moment::Mean, found_means, &means),
-                    (Moment::Root, found_roots, &roots),
+                    (Moment::Mean, &found[1..3], (&means, &mean_scales)),
+                    (Moment::Root, &found[3..5], (&roots, &root_scales)),
                 ] {
-                    let unpacked = |words: &[u32], scales: &[[f32; 2]]| {
+                    let scales: Vec<f32> = found[1].iter().map(|s| f32::from_bits(*s)).collect();
+                    let mut pairs = scales.iter().zip(expected.1);
+                    assert!(pairs.all(|(a, b)| close(*a, *b)), "{moment:?} of {n}");
+                    let unpacked = |words: &[u32], scales: &[f32]| {
                         let mut out = vec![0.0; n];
                         unpack_moment(moment, words, scales, &mut out).expect("unpacked");
                         out
                     };
-                    let (a, b) = (unpacked(found, &found_scales), unpacked(expected, &scales));
+                    let (a, b) = (
+                        unpacked(&found[0], &scales),
+                        unpacked(expected.0, expected.1),
+                    );
                     let apart = a.iter().zip(&b).filter(|(a, b)| !close(**a, **b)).count();
                     assert!(
                         apart <= 2 + n / 1_000,

@@ -39,6 +39,7 @@ mod memory;
 mod model_file;
 mod model_id;
 mod model_writer;
+mod moments;
 mod nearest;
 mod plan;
 mod presets;
@@ -87,6 +88,7 @@ pub use model_id::{ModelIdHasher, model_id};
 pub use model_writer::{
     WrittenTensor, model_file_bytes, write_model, write_model_file, write_model_file_with,
 };
+pub use moments::MomentFormat;
 pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
 pub use quantize::{QuantizeError, QuantizedMatrix};

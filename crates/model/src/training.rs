@@ -10,6 +10,7 @@ use crate::exact_float;
 use crate::grad_scaler::GradScalerConfig;
 use crate::gradient_checkpointing::GradientCheckpointing;
 use crate::memory::Precision;
+use crate::moments::MomentFormat;
 use crate::rwkv4::RwkvConfig;
 
 /// Where the defaults of a run come from.
@@ -78,6 +79,8 @@ pub struct TrainingConfig {
     pub grad_scaler: GradScalerConfig,
     /// Which activations a step keeps, and which it computes twice.
     pub gradient_checkpointing: GradientCheckpointing,
+    /// What Adam's moments are kept in.
+    pub moments: MomentFormat,
     /// Seed of the initial weights, the order of batches and the dropout masks.
     pub seed: u64,
     /// Steps between checkpoints; 0 saves only the last.
@@ -119,6 +122,7 @@ impl Default for TrainingConfig {
             precision: Precision::F32,
             grad_scaler: GradScalerConfig::default(),
             gradient_checkpointing: GradientCheckpointing::Off,
+            moments: MomentFormat::F32,
             seed: 42,
             save_every: 500,
             eval_every: 250,

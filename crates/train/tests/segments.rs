@@ -284,7 +284,8 @@ fn the_loss_scale_multiplies_every_gradient() {
             };
             let mut sum = GradientSum::default();
             let report = model.backward(&config, &windows, options(0), backward, &mut sum);
-            (sum.norm(1.0), report.read().loss)
+            let measured = sum.measure(1.0, vec![report.into_tensor()]);
+            (measured.norm, measured.reports[0].loss)
         };
         let ((one, loss), (scaled, same_loss)) = (of_scale(1.0), of_scale(1024.0));
         assert!((scaled / one - 1024.0).abs() < 1e-2, "{one} {scaled}");

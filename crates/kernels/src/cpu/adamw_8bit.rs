@@ -52,44 +52,54 @@ impl AdamwParams {
     }
 }
 
-/// Updates a parameter and its packed moments in place.
+/// A moment of one parameter, packed: `words [n / 4, rounded up]`, `scales [n / 256, rounded up]`.
+#[derive(Debug)]
+pub struct PackedMoment<'a> {
+    /// Four elements to a word, the first in the lowest byte.
+    pub words: &'a mut [u32],
+    /// One a block.
+    pub scales: &'a mut [f32],
+}
+
+impl PackedMoment<'_> {
+    fn blocks(&mut self) -> impl Iterator<Item = (&mut [u32], &mut f32)> {
+        self.words
+            .chunks_mut(MOMENT_BLOCK / 4)
+            .zip(self.scales.iter_mut())
+    }
+}
+
+/// Updates a parameter and its packed moments in place: `gradient` and `parameter [n]`.
 ///
-/// `gradient` and `parameter [n]`, `means` and `roots [n / 4, rounded up]`, `scales [n / 256, rounded up]`: of m and of the root of v.
 /// Blocks do not know of each other: calls on parts that begin at multiples of 256 elements give what one call gives.
 pub fn adamw_8bit(
     gradient: &[f32],
     parameter: &mut [f32],
-    means: &mut [u32],
-    roots: &mut [u32],
-    scales: &mut [[f32; 2]],
+    mut mean: PackedMoment<'_>,
+    mut root: PackedMoment<'_>,
     params: &AdamwParams,
 ) -> Result<(), KernelError> {
     let n = gradient.len();
     check_len(KERNEL, "parameter", parameter.len(), n)?;
-    check_packed(KERNEL, n, means.len(), scales.len())?;
-    check_packed(KERNEL, n, roots.len(), scales.len())?;
-    let words = MOMENT_BLOCK / 4;
+    check_packed(KERNEL, n, mean.words.len(), mean.scales.len())?;
+    check_packed(KERNEL, n, root.words.len(), root.scales.len())?;
     let blocks = gradient
         .chunks(MOMENT_BLOCK)
         .zip(parameter.chunks_mut(MOMENT_BLOCK))
-        .zip(means.chunks_mut(words).zip(roots.chunks_mut(words)))
-        .zip(scales);
-    for (((gradient, parameter), (means, roots)), scales) in blocks {
-        let (mut m, mut root) = ([0.0; MOMENT_BLOCK], [0.0; MOMENT_BLOCK]);
-        let (m, root) = (&mut m[..gradient.len()], &mut root[..gradient.len()]);
-        Moment::Mean.unpack_block(means, scales[0], m);
-        Moment::Root.unpack_block(roots, scales[1], root);
-        for (((g, p), m), root) in gradient.iter().zip(parameter).zip(&mut *m).zip(&mut *root) {
+        .zip(mean.blocks().zip(root.blocks()));
+    for ((gradient, parameter), ((means, mean_scale), (roots, root_scale))) in blocks {
+        let (mut m, mut r) = ([0.0; MOMENT_BLOCK], [0.0; MOMENT_BLOCK]);
+        let (m, r) = (&mut m[..gradient.len()], &mut r[..gradient.len()]);
+        Moment::Mean.unpack_block(means, *mean_scale, m);
+        Moment::Root.unpack_block(roots, *root_scale, r);
+        for (((g, p), m), r) in gradient.iter().zip(parameter).zip(&mut *m).zip(&mut *r) {
             let g = g * params.gradient_scale;
             *m = params.beta1 * *m + (1.0 - params.beta1) * g;
-            *root = (params.beta2 * *root * *root + (1.0 - params.beta2) * g * g).sqrt();
-            let change = params.rate * *m / (*root * params.correction + params.eps);
-            *p -= change + params.decay * *p;
+            *r = (params.beta2 * *r * *r + (1.0 - params.beta2) * g * g).sqrt();
+            *p -= params.rate * *m / (*r * params.correction + params.eps) + params.decay * *p;
         }
-        *scales = [
-            Moment::Mean.pack_block(m, means),
-            Moment::Root.pack_block(root, roots),
-        ];
+        *mean_scale = Moment::Mean.pack_block(m, means);
+        *root_scale = Moment::Root.pack_block(r, roots);
     }
     Ok(())
 }

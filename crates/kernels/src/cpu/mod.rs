@@ -34,7 +34,7 @@ mod wkv_gated;
 mod wkv_step;
 
 pub use activations::round_to_bytes;
-pub use adamw_8bit::{AdamwParams, adamw_8bit};
+pub use adamw_8bit::{AdamwParams, PackedMoment, adamw_8bit};
 pub use embed::{EmbedParams, embed};
 pub use exp::{exp_f32, sigmoid};
 pub use f32_to_f16::{f32_to_f16, f32_to_f16_params};

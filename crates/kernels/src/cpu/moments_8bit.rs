@@ -137,20 +137,21 @@ pub(super) fn check_packed(
     check_len(kernel, "scales", scales, elements.div_ceil(MOMENT_BLOCK))
 }
 
-/// Packs a moment: `elements [n]` → `words [n / 4, rounded up]`, and of each block's `scales` the one of this moment.
+/// Packs a moment: `elements [n]` → `words [n / 4, rounded up]`, four to a word with the first in the lowest byte, and `scales [n / 256,
+/// rounded up]`.
 ///
 /// What [`unpack_moment`] gave becomes the same words and scales again.
 pub fn pack_moment(
     moment: Moment,
     elements: &[f32],
     words: &mut [u32],
-    scales: &mut [[f32; 2]],
+    scales: &mut [f32],
 ) -> Result<(), KernelError> {
     check_packed("pack_moment", elements.len(), words.len(), scales.len())?;
     let blocks = elements.chunks(MOMENT_BLOCK);
     let words = words.chunks_mut(MOMENT_BLOCK / 4);
     for ((elements, words), scale) in blocks.zip(words).zip(scales) {
-        scale[moment as usize] = moment.pack_block(elements, words);
+        *scale = moment.pack_block(elements, words);
     }
     Ok(())
 }
@@ -159,14 +160,14 @@ pub fn pack_moment(
 pub fn unpack_moment(
     moment: Moment,
     words: &[u32],
-    scales: &[[f32; 2]],
+    scales: &[f32],
     out: &mut [f32],
 ) -> Result<(), KernelError> {
     check_packed("unpack_moment", out.len(), words.len(), scales.len())?;
     let blocks = out.chunks_mut(MOMENT_BLOCK);
     let words = words.chunks(MOMENT_BLOCK / 4);
     for ((out, words), scale) in blocks.zip(words).zip(scales) {
-        moment.unpack_block(words, scale[moment as usize], out);
+        moment.unpack_block(words, *scale, out);
     }
     Ok(())
 }
@@ -251,7 +252,7 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (seed >> 40) as f32 / (1u64 << 23) as f32 - 1.0
         };
-        for n in [1, 5, 255, 256, 257, 5_000] {
+        for n in [1usize, 5, 255, 256, 257, 5_000] {
             for moment in [Moment::Mean, Moment::Root] {
                 let mut elements: Vec<f32> = (0..n)
                     .map(|i| random().powi(5) * 10f32.powi(-((i / 256) as i32)))
@@ -260,11 +261,11 @@ mod tests {
                     elements.iter_mut().for_each(|x| *x = x.abs());
                 }
                 let blocks = n.div_ceil(MOMENT_BLOCK);
-                let (mut words, mut scales) = (vec![0; n.div_ceil(4)], vec![[0.0; 2]; blocks]);
+                let (mut words, mut scales) = (vec![0; n.div_ceil(4)], vec![0.0; blocks]);
                 pack_moment(moment, &elements, &mut words, &mut scales).unwrap();
                 let mut back = vec![0.0; n];
                 unpack_moment(moment, &words, &scales, &mut back).unwrap();
-                let (mut again, mut their) = (vec![1; words.len()], vec![[0.0; 2]; blocks]);
+                let (mut again, mut their) = (vec![1; words.len()], vec![0.0; blocks]);
                 pack_moment(moment, &back, &mut again, &mut their).unwrap();
                 assert_eq!((words, scales), (again, their), "{moment:?} {n}");
             }

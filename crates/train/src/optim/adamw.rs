@@ -4,22 +4,15 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
+use ptbr_kernels::cpu::AdamwParams;
 use ptbr_model::TrainingConfig;
 
 use super::flat::{Flat, for_blocks};
 use super::gradients::GradientSum;
+use super::moments::{Kept, Moments, update_packed};
 use crate::model::Rwkv;
 use crate::model::init::split_layer;
 use crate::model::parameters::Path;
-
-/// The moments of one parameter.
-#[derive(Debug, Clone)]
-pub struct Moments {
-    /// Running mean of the gradient.
-    pub m: Flat,
-    /// Running mean of its square.
-    pub v: Flat,
-}
 
 /// The optimizer's state: moments by parameter name.
 #[derive(Debug, Default)]
@@ -39,66 +32,55 @@ pub struct AdamWStep {
 }
 
 /// The constants of an update of one parameter, in the precision that the loop uses.
-#[derive(Debug, Clone, Copy)]
-struct Constants {
-    beta1: f32,
-    beta2: f32,
-    /// `learning rate / (1 - beta1^t)`.
-    rate: f32,
-    /// `1 / sqrt(1 - beta2^t)`.
-    correction: f32,
-    eps: f32,
-    /// `learning rate · weight decay`.
-    decay: f32,
-    scale: f32,
+fn constants(name: &str, rank: usize, config: &TrainingConfig, step: AdamWStep) -> AdamwParams {
+    let (_, part) = split_layer(name);
+    let factor = match part {
+        "att.time_decay" => config.time_decay_lr_scale,
+        "att.time_first" => config.time_first_lr_scale,
+        _ => 1.0,
+    };
+    let rate = step.learning_rate * factor;
+    // i32 holds more updates than any run makes; powi of larger ones is 0 all the same.
+    let t = i32::try_from(step.updates.saturating_add(1)).unwrap_or(i32::MAX);
+    // Vectors are gains, biases, decays and mixes: decay would pull them to values that mean something else than "small".
+    let weight_decay = if rank >= 2 { config.weight_decay } else { 0.0 };
+    AdamwParams {
+        beta1: config.adam_beta1 as f32,
+        beta2: config.adam_beta2 as f32,
+        rate: (rate / (1.0 - config.adam_beta1.powi(t))) as f32,
+        correction: (1.0 / (1.0 - config.adam_beta2.powi(t)).sqrt()) as f32,
+        eps: config.adam_eps as f32,
+        decay: (rate * weight_decay) as f32,
+        gradient_scale: step.gradient_scale as f32,
+    }
 }
 
-impl Constants {
-    fn of(name: &str, rank: usize, config: &TrainingConfig, step: AdamWStep) -> Self {
-        let (_, part) = split_layer(name);
-        let factor = match part {
-            "att.time_decay" => config.time_decay_lr_scale,
-            "att.time_first" => config.time_first_lr_scale,
-            _ => 1.0,
-        };
-        let rate = step.learning_rate * factor;
-        // i32 holds more updates than any run makes; powi of larger ones is 0 all the same.
-        let t = i32::try_from(step.updates.saturating_add(1)).unwrap_or(i32::MAX);
-        // Vectors are gains, biases, decays and mixes: decay would pull them to values that mean something else than "small".
-        let weight_decay = if rank >= 2 { config.weight_decay } else { 0.0 };
-        Self {
-            beta1: config.adam_beta1 as f32,
-            beta2: config.adam_beta2 as f32,
-            rate: (rate / (1.0 - config.adam_beta1.powi(t))) as f32,
-            correction: (1.0 / (1.0 - config.adam_beta2.powi(t)).sqrt()) as f32,
-            eps: config.adam_eps as f32,
-            decay: (rate * weight_decay) as f32,
-            scale: step.gradient_scale as f32,
-        }
+/// An update in f32 on the CPU.
+fn update_host(c: &AdamwParams, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+    for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+        let g = g * c.gradient_scale;
+        *m = c.beta1 * *m + (1.0 - c.beta1) * g;
+        *v = c.beta2 * *v + (1.0 - c.beta2) * g * g;
+        *p -= c.rate * *m / (v.sqrt() * c.correction + c.eps) + c.decay * *p;
     }
+}
 
-    fn update_host(self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
-        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-            let g = g * self.scale;
-            *m = self.beta1 * *m + (1.0 - self.beta1) * g;
-            *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
-            *p -= self.rate * *m / (v.sqrt() * self.correction + self.eps) + self.decay * *p;
-        }
-    }
-
-    fn update_device(
-        self,
-        p: Tensor<1>,
-        moments: (Tensor<1>, Tensor<1>),
-        g: Tensor<1>,
-    ) -> [Tensor<1>; 3] {
-        let g = if self.scale == 1.0 { g } else { g * self.scale };
-        let m = moments.0 * self.beta1 + g.clone() * (1.0 - self.beta1);
-        let v = moments.1 * self.beta2 + g.square() * (1.0 - self.beta2);
-        let change = m.clone() * self.rate / (v.clone().sqrt() * self.correction + self.eps);
-        let p = p.clone() - (change + p * self.decay);
-        [p, m, v]
-    }
+/// The same in tensor operations, for other devices.
+fn update_device(
+    c: &AdamwParams,
+    p: Tensor<1>,
+    (m, v): (Tensor<1>, Tensor<1>),
+    g: Tensor<1>,
+) -> [Tensor<1>; 3] {
+    let g = match c.gradient_scale {
+        1.0 => g,
+        scale => g * scale,
+    };
+    let m = m * c.beta1 + g.clone() * (1.0 - c.beta1);
+    let v = v * c.beta2 + g.square() * (1.0 - c.beta2);
+    let change = m.clone() * c.rate / (v.clone().sqrt() * c.correction + c.eps);
+    let p = p.clone() - (change + p * c.decay);
+    [p, m, v]
 }
 
 impl AdamW {
@@ -156,47 +138,50 @@ impl ModuleMapper for Update<'_> {
         let Some(gradient) = self.gradients.take(name) else {
             return param;
         };
-        let constants = Constants::of(name, D, self.config, self.step);
+        let constants = constants(name, D, self.config, self.step);
         let (id, tensor, mapper) = param.consume();
-        let (shape, device) = (tensor.dims(), tensor.device());
+        let (shape, device) = (tensor.dims(), tensor.device().inner());
         let parameter = Flat::of(tensor.inner());
-        let moments = self.optimizer.moments.remove(name).unwrap_or_else(|| {
-            let zeros = || {
-                let host = matches!(parameter, Flat::Host(_));
-                Flat::from_values(vec![0.0; parameter.len()], &device.clone().inner(), host)
-            };
-            Moments {
-                m: zeros(),
-                v: zeros(),
-            }
-        });
-        let (parameter, moments) = match (parameter, moments.m, moments.v, gradient) {
-            (Flat::Host(mut p), Flat::Host(mut m), Flat::Host(mut v), Flat::Host(g)) => {
-                for_blocks((&mut p, &mut m, &mut v), &g, |p, m, v, g| {
-                    constants.update_host(p, m, v, g)
-                });
-                (
-                    Flat::Host(p),
-                    Moments {
-                        m: Flat::Host(m),
-                        v: Flat::Host(v),
-                    },
-                )
-            }
-            (Flat::Device(p), Flat::Device(m), Flat::Device(v), Flat::Device(g)) => {
-                let [p, m, v] = constants.update_device(p, (m, v), g);
-                (
-                    Flat::Device(p),
-                    Moments {
-                        m: Flat::Device(m),
-                        v: Flat::Device(v),
-                    },
-                )
-            }
-            _ => unreachable!("a parameter, its gradient and its moments live on one device"),
-        };
+        let packs = self.config.moments.packs(D, parameter.len() as u64);
+        let kept = self.optimizer.moments.remove(name);
+        let moments = kept.unwrap_or_else(|| Moments::zeros(&parameter, &device, packs));
+        let (parameter, moments) = updated(&constants, parameter, moments, gradient);
         self.optimizer.moments.insert(name.to_owned(), moments);
         let tensor = Tensor::from_inner(parameter.into_tensor(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+/// A parameter and its moments after an update by `gradient`.
+fn updated(
+    constants: &AdamwParams,
+    parameter: Flat,
+    moments: Moments,
+    gradient: Flat,
+) -> (Flat, Moments) {
+    let (m, v) = match (moments.m, moments.v) {
+        (Kept::Packed(mut m), Kept::Packed(mut v)) => {
+            let parameter = update_packed(parameter, (&mut m, &mut v), &gradient, constants);
+            let (m, v) = (Kept::Packed(m), Kept::Packed(v));
+            return (parameter, Moments { m, v });
+        }
+        (Kept::Full(m), Kept::Full(v)) => (m, v),
+        _ => unreachable!("both moments of a parameter are packed, or none"),
+    };
+    match (parameter, m, v, gradient) {
+        (Flat::Host(mut p), Flat::Host(mut m), Flat::Host(mut v), Flat::Host(g)) => {
+            for_blocks((&mut p, &mut m, &mut v), &g, |p, m, v, g| {
+                update_host(constants, p, m, v, g)
+            });
+            (Flat::Host(p), Moments::full(Flat::Host(m), Flat::Host(v)))
+        }
+        (Flat::Device(p), Flat::Device(m), Flat::Device(v), Flat::Device(g)) => {
+            let [p, m, v] = update_device(constants, p, (m, v), g);
+            (
+                Flat::Device(p),
+                Moments::full(Flat::Device(m), Flat::Device(v)),
+            )
+        }
+        _ => unreachable!("a parameter, its gradient and its moments live on one device"),
     }
 }

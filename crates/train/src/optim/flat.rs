@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::ops::host::{contiguous, elements, flex_tensor};
 
 /// Elements in a block. Sums are taken within a block and then over the blocks in order, whatever the number of threads.
-const BLOCK: usize = 1 << 16;
+pub(super) const BLOCK: usize = 1 << 16;
 
 /// A flat f32 buffer.
 #[derive(Debug, Clone)]

@@ -4,8 +4,10 @@ mod adamw;
 mod flat;
 mod gradients;
 mod measure;
+mod moments;
 
-pub use adamw::{AdamW, AdamWStep, Moments};
+pub use adamw::{AdamW, AdamWStep};
 pub use flat::Flat;
 pub use gradients::GradientSum;
 pub use measure::Measured;
+pub use moments::{Kept, Moments, Packed};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use ptbr_model::{
-    ArchConfig, CheckpointContents, DiskStorage, FineTuneContents, RwkvConfig, TensorError,
-    TensorFile, TensorSource, TensorSpec, prune_checkpoints, save_checkpoint,
+    ArchConfig, CheckpointContents, DiskStorage, FineTuneContents, MomentFormat, RwkvConfig,
+    TensorError, TensorFile, TensorSource, TensorSpec, prune_checkpoints, save_checkpoint,
     save_fine_tune_checkpoint,
 };
 
@@ -14,8 +14,7 @@ use super::Trainer;
 use crate::TrainError;
 use crate::model::Rwkv;
 use crate::model::parameters::{NamedTensors, build};
-use crate::ops::host::is_host;
-use crate::optim::{AdamW, Flat, Moments};
+use crate::optim::{AdamW, Moments};
 
 /// Adam's moments as `<name>.m` and `<name>.v`; zeros for a parameter that no gradient has reached yet.
 struct OptimizerTensors<'a> {
@@ -104,29 +103,23 @@ pub fn load_model(
     })
 }
 
-/// The optimizer of a checkpoint's moments of the parameters `specs`; a fresh one when it has none.
+/// The optimizer of a checkpoint's moments of the parameters `specs`, kept in `format`; a fresh one when it has none.
 pub(super) fn load_optimizer(
     moments: Option<&TensorFile>,
     specs: &[TensorSpec],
+    format: MomentFormat,
     device: &Device,
 ) -> Result<AdamW, TensorError> {
     let mut optimizer = AdamW::default();
     let Some(file) = moments else {
         return Ok(optimizer);
     };
-    let (device, host) = (device.clone().inner(), is_host(device));
+    let device = device.clone().inner();
     for spec in specs {
-        let read = |part: &str| -> Result<Flat, TensorError> {
-            Ok(Flat::from_values(
-                file.tensor(&format!("{}.{part}", spec.name))?.to_vec(),
-                &device,
-                host,
-            ))
-        };
-        let moments = Moments {
-            m: read("m")?,
-            v: read("v")?,
-        };
+        let read = |part: &str| Ok(file.tensor(&format!("{}.{part}", spec.name))?.to_vec());
+        let (m, v): (Vec<f32>, _) = (read("m")?, read("v")?);
+        let packed = format.packs(spec.shape.len(), m.len() as u64);
+        let moments = Moments::from_values(m, v, &device, packed);
         optimizer.restore(spec.name.clone(), moments);
     }
     Ok(optimizer)

@@ -109,7 +109,8 @@ impl Trainer {
             };
             let model = tuned_model(base, &tuning, &start.specs, values)?;
             let moments = checkpoint.optimizer.as_ref();
-            let optimizer = load_optimizer(moments, &start.specs, &start.autodiff())?;
+            let format = start.state.config.moments;
+            let optimizer = load_optimizer(moments, &start.specs, format, &start.autodiff())?;
             Ok((model, optimizer))
         })
     }

@@ -165,7 +165,12 @@ impl Trainer {
             let moments = checkpoint.optimizer.as_ref();
             Ok((
                 model,
-                checkpoint::load_optimizer(moments, &start.specs, &device)?,
+                checkpoint::load_optimizer(
+                    moments,
+                    &start.specs,
+                    start.state.config.moments,
+                    &device,
+                )?,
             ))
         })
     }
