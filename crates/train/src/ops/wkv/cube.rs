@@ -1,4 +1,4 @@
-//! WKV on burn's GPU backend: the WGSL of `shaders/`, launched as source kernels.
+//! WKV on burn's GPU backend: the WGSL of `shaders/`, launched as source kernels, or its twin where burn compiles to something else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use cubecl::prelude::*;
 use cubecl::server::KernelArguments;
 use ptbr_kernels::{GRAD_ROWS, Kernel, KernelError, NO_STATE, table};
 
-use super::{WkvBackwardOps, WkvBatch, WkvGrads, WkvOps};
+use super::{WkvBackwardOps, WkvBatch, WkvGrads, WkvOps, cubecl_twin};
 
 /// How often a WGSL kernel was launched since the program started.
 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
@@ -82,6 +82,11 @@ fn launch(
     )
 }
 
+/// Whether the device of `tensor` runs the kernels of `shaders/`: others compile SPIR-V, MSL, CUDA or HIP and refuse them.
+pub(super) fn compiles_wgsl(tensor: &CubeTensor) -> bool {
+    tensor.client.name() == "wgpu<wgsl>"
+}
+
 /// The sizes were checked where the batch was built; a kernel that refuses them now is a bug of this crate.
 fn sized<T>(result: Result<T, KernelError>) -> T {
     match result {
@@ -99,6 +104,9 @@ impl WkvOps for CubeBackend {
         batch: WkvBatch,
     ) -> FloatTensor<Self> {
         let [wu, k, v, state] = [wu, k, v, state].map(into_contiguous);
+        if !compiles_wgsl(&k) {
+            return cubecl_twin::forward(&batch, [&wu, &k, &v, &state]);
+        }
         let shape = [batch.out_rows(), batch.dims.c];
         launch(
             &table::WKV_FORWARD_READ_WRITE,
@@ -122,13 +130,17 @@ impl WkvBackwardOps for CubeBackend {
         let [wu, k, v, state, grad] = [wu, k, v, state, grad].map(into_contiguous);
         let (n, c, sequences) = (batch.dims.n, batch.dims.c, batch.sequences.len());
         let shape = [2 * n + GRAD_ROWS * sequences, c];
-        let grads = launch(
-            &table::WKV_BACKWARD_READ_WRITE,
-            &batch,
-            [&wu, &k, &v],
-            vec![&state, &grad],
-            shape,
-        );
+        let grads = if compiles_wgsl(&k) {
+            launch(
+                &table::WKV_BACKWARD_READ_WRITE,
+                &batch,
+                [&wu, &k, &v],
+                vec![&state, &grad],
+                shape,
+            )
+        } else {
+            cubecl_twin::backward(&batch, [&wu, &k, &v, &state, &grad])
+        };
         let rows = |first: usize, end: usize| {
             Self::float_slice(grads.clone(), &[Slice::from(first..end), Slice::from(0..c)])
         };

@@ -1,7 +1,11 @@
-//! The WKV recurrence as a burn operation: hand-written WGSL on the GPU, its CPU twin on the CPU, and a hand-written backward.
+//! The WKV recurrence as a burn operation: hand-written WGSL on the GPU, its CubeCL twin where a GPU takes no WGSL, its CPU twin on the
+//! CPU, and a hand-written backward.
 
 mod cube;
+mod cubecl_twin;
 mod flex;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -15,6 +19,7 @@ use burn::tensor::Tensor;
 use ptbr_kernels::{NO_STATE, Sequence, WkvDims};
 
 pub use cube::wgsl_launches;
+pub use cubecl_twin::cubecl_launches;
 
 /// Which rows form which sequence, and the sizes that go with it.
 #[derive(Debug, Clone)]
