@@ -1,9 +1,10 @@
 //! The operations of f16 training against their definition in f64.
 
-use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
+use burn::tensor::{DType, Device, DeviceKind, Tensor, TensorData};
 use ptbr_model::Precision;
-use ptbr_train::ops::linear::linear;
+use ptbr_train::ops::linear::{linear, linear_to_kernel};
 use ptbr_train::ops::product::{Weight, weight_gradient};
+use ptbr_train::ops::wkv::{WkvBatch, wkv, wkv_with_state};
 
 use crate::turn;
 
@@ -111,4 +112,72 @@ fn only_what_is_trained_gets_a_gradient() {
         let found = [x.grad(&grads).is_some(), w.grad(&grads).is_some()];
         assert_eq!(found, trained);
     }
+}
+
+/// The matrix of ones on the diagonal: a product with it rounds to f16 and does nothing else.
+fn identity(channels: usize, device: &Device) -> Tensor<2> {
+    Tensor::eye(channels, device)
+}
+
+#[test]
+fn wkv_of_f16_is_that_of_the_rounded_numbers_in_f32() {
+    let _turn = turn();
+    let device = Device::wgpu(DeviceKind::DefaultDevice).autodiff();
+    let (windows, seq_len, channels) = (3, 17, 70);
+    let shape = [windows * seq_len, channels];
+    let numbers = |seed| values(shape[0] * shape[1], seed);
+    let weights = tensor(&numbers(5), shape, &device);
+    let w = || {
+        -tensor(&values(channels, 3), [1, channels], &device)
+            .reshape([channels])
+            .exp()
+    };
+    let u = || tensor(&values(channels, 4), [1, channels], &device).reshape([channels]);
+    let mut results = Vec::new();
+    for packed in [true, false] {
+        let leaf = |seed| {
+            // Multiples of 2^-8 in ±1 are numbers of f16, and twice as many digits are left for what is made of them.
+            let rounded = numbers(seed).iter().map(|x| (x * 256.0).round() / 256.0);
+            let rounded: Vec<f32> = rounded.collect();
+            tensor(&rounded, shape, &device).require_grad()
+        };
+        let (k, v) = (leaf(1), leaf(2));
+        let input = |x: &Tensor<2>| match packed {
+            true => linear_to_kernel(x.clone(), identity(channels, &device), Precision::F16),
+            false => x.clone(),
+        };
+        let (in_k, in_v) = (input(&k), input(&v));
+        let dtype = if packed { DType::F16 } else { DType::F32 };
+        assert_eq!([in_k.dtype(), in_v.dtype()], [dtype; 2]);
+        let batch = WkvBatch::rectangle(windows, seq_len, channels);
+        let y = wkv(w(), u(), in_k, in_v, batch);
+        let grads = (y.clone() * weights.clone()).sum().backward();
+        let grad = |x: Tensor<2>| vector(x.grad(&grads).expect("a gradient"));
+        results.push([vector(y), grad(k), grad(v)]);
+    }
+    let tolerances = [("y", 1e-6), ("dk", 1e-3), ("dv", 1e-3)];
+    for ((what, tolerance), (found, expected)) in
+        tolerances.iter().zip(results[0].iter().zip(&results[1]))
+    {
+        for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+            // A gradient goes through one rounding more, that of the product's own gradient.
+            assert!(
+                (f - e).abs() <= tolerance * (e.abs() + 1e-2),
+                "{what}[{i}]: {f}, {e} in f32"
+            );
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a cast is missing in the trainer")]
+fn halves_where_f32_is_read_are_noticed() {
+    let _turn = turn();
+    let device = Device::wgpu(DeviceKind::DefaultDevice);
+    let rows = tensor(&values(6 * 4, 1), [6, 4], &device);
+    let halves = linear_to_kernel(rows.clone(), identity(4, &device), Precision::F16);
+    let vector = || Tensor::zeros([4], &device);
+    let state = halves.slice([0..3, 0..4]);
+    let batch = WkvBatch::rectangle_from_state(2, 3, 4);
+    let _ = wkv_with_state(vector(), vector(), rows.clone(), rows, state, batch);
 }
