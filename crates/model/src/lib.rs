@@ -39,6 +39,7 @@ mod model_file;
 mod model_id;
 mod model_writer;
 mod nearest;
+mod optimizer;
 mod plan;
 mod presets;
 mod quantize;
@@ -85,6 +86,7 @@ pub use model_id::{ModelIdHasher, model_id};
 pub use model_writer::{
     WrittenTensor, model_file_bytes, write_model, write_model_file, write_model_file_with,
 };
+pub use optimizer::{CARRIED_ROWS, Optimizer};
 pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
 pub use quantize::{QuantizeError, QuantizedMatrix};

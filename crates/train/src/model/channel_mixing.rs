@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::{LayerState, Projection};
+use super::{LayerStart, Projection};
 use crate::ops::activation::{gate, relu_squared};
 use crate::ops::token_shift::token_shift;
 
@@ -23,11 +23,11 @@ pub struct ChannelMixing {
 }
 
 impl ChannelMixing {
-    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`.
-    pub fn forward(&self, x: Tensor<2>, seq_len: usize, state: Option<&LayerState>) -> Tensor<2> {
+    /// x `[N, C]`, windows of `seq_len` rows that begin with `start` → `[N, C]`.
+    pub fn forward(&self, x: Tensor<2>, seq_len: usize, start: LayerStart<'_>) -> Tensor<2> {
+        let device = x.device();
         let shift = |mix: &Param<Tensor<1>>| {
-            let start = state.map(|state| state.ffn_x.val());
-            token_shift(x.clone(), mix.val(), start, seq_len)
+            token_shift(x.clone(), mix.val(), start.ffn_x(&device), seq_len)
         };
         let k = self.key.forward(shift(&self.time_mix_k));
         let r = self.receptance.forward(shift(&self.time_mix_r));

@@ -1,5 +1,6 @@
 //! RWKV-4 as burn modules. Field names spell the official tensor names: `blocks.3.att.key.weight` is the path of that parameter.
 
+mod carried;
 mod channel_mixing;
 pub mod init;
 mod initial_state;
@@ -18,6 +19,8 @@ use ptbr_model::RwkvConfig;
 use crate::ops::dropout::{DropoutMask, add_dropped};
 use crate::ops::head_loss::HeadOutput;
 
+use carried::last_rows;
+pub use carried::{CarriedLayer, Carry, LayerStart};
 pub use channel_mixing::ChannelMixing;
 pub use initial_state::{INITIAL_PP, LayerState};
 pub use layers::{LayerNorm, Projection};
@@ -54,7 +57,7 @@ pub struct RwkvBlock {
     pub state: Option<LayerState>,
 }
 
-/// A batch of token windows of equal length, each starting without history but for a trained memory of the model.
+/// A batch of token windows of equal length, each starting without history but for a trained memory of the model or what `carry` says.
 #[derive(Debug, Clone)]
 pub struct Windows {
     /// `[B · T]`, window after window.
@@ -63,6 +66,8 @@ pub struct Windows {
     pub targets: Arc<Vec<u16>>,
     /// T.
     pub seq_len: usize,
+    /// The states that the windows begin with, where they go on from others.
+    pub carry: Option<Arc<Carry>>,
 }
 
 /// What one forward pass needs to know besides the tokens.
@@ -86,6 +91,17 @@ impl ForwardOptions {
         micro_batch: 0,
         l2_wrap: 0.0,
     };
+}
+
+impl RwkvBlock {
+    /// What windows begin with here, this being layer number `layer`.
+    fn start<'a>(&'a self, carry: Option<&'a Carry>, layer: usize) -> LayerStart<'a> {
+        match (carry, &self.state) {
+            (Some(carry), _) => carry.start(layer),
+            (None, Some(state)) => LayerStart::Trained(state),
+            (None, None) => LayerStart::Empty,
+        }
+    }
 }
 
 impl Rwkv {
@@ -122,12 +138,20 @@ impl Rwkv {
             if let Some(ln0) = &block.ln0 {
                 x = ln0.forward(x, eps);
             }
-            let (normal, state) = (block.ln1.forward(x.clone(), eps), block.state.as_ref());
-            let mixed = block.att.forward(normal, windows.seq_len, state);
+            let (carry, seq_len) = (windows.carry.as_deref(), windows.seq_len);
+            let last_of = |rows: &Tensor<2>| carry.map(|_| last_rows(rows, seq_len));
+            let start = block.start(carry, layer);
+            let normal = block.ln1.forward(x.clone(), eps);
+            let att_x = last_of(&normal);
+            let (mixed, wkv) = block.att.forward(normal, seq_len, start);
             x = add_dropped(x, mixed, mask(0));
             let normal = block.ln2.forward(x.clone(), eps);
-            let mixed = block.ffn.forward(normal, windows.seq_len, state);
+            let ffn_x = last_of(&normal);
+            let mixed = block.ffn.forward(normal, seq_len, start);
             x = add_dropped(x, mixed, mask(1));
+            if let (Some(carry), Some(att_x), Some(ffn_x), Some(wkv)) = (carry, att_x, ffn_x, wkv) {
+                carry.leave(layer, CarriedLayer { att_x, ffn_x, wkv });
+            }
         }
         self.ln_out.forward(x, eps)
     }

@@ -8,6 +8,7 @@ use ptbr_model::TrainingConfig;
 
 use super::flat::{Flat, for_blocks};
 use super::gradients::GradientSum;
+use super::muon::{Muon, MuonStep};
 use crate::model::Rwkv;
 use crate::model::init::split_layer;
 use crate::model::parameters::Path;
@@ -21,10 +22,12 @@ pub struct Moments {
     pub v: Flat,
 }
 
-/// The optimizer's state: moments by parameter name.
+/// The optimizer's state: moments by parameter name, and the momentum of what Muon moves.
 #[derive(Debug, Default)]
 pub struct AdamW {
     moments: BTreeMap<String, Moments>,
+    /// Of the matrices that [`Optimizer::Muon`](ptbr_model::Optimizer::Muon) takes from AdamW.
+    pub muon: Muon,
 }
 
 /// One update.
@@ -160,15 +163,24 @@ impl ModuleMapper for Update<'_> {
         let (id, tensor, mapper) = param.consume();
         let (shape, device) = (tensor.dims(), tensor.device());
         let parameter = Flat::of(tensor.inner());
-        let moments = self.optimizer.moments.remove(name).unwrap_or_else(|| {
-            let zeros = || {
-                let host = matches!(parameter, Flat::Host(_));
-                Flat::from_values(vec![0.0; parameter.len()], &device.clone().inner(), host)
+        let (host, len) = (matches!(parameter, Flat::Host(_)), parameter.len());
+        let zeros = || Flat::from_values(vec![0.0; len], &device.clone().inner(), host);
+        if self.config.optimizer.orthogonalises(name, D) {
+            let step = MuonStep {
+                shape: [shape[0], shape[D - 1]],
+                learning_rate: self.step.learning_rate,
+                weight_decay: self.config.weight_decay,
+                gradient_scale: self.step.gradient_scale,
             };
-            Moments {
-                m: zeros(),
-                v: zeros(),
-            }
+            let muon = &mut self.optimizer.muon;
+            let moved = muon.update(name, parameter, gradient, step, zeros);
+            let tensor = Tensor::from_inner(moved.into_tensor(shape)).require_grad();
+            return Param::from_mapped_value(id, tensor, mapper);
+        }
+        let kept = self.optimizer.moments.remove(name);
+        let moments = kept.unwrap_or_else(|| Moments {
+            m: zeros(),
+            v: zeros(),
         });
         let (parameter, moments) = match (parameter, moments.m, moments.v, gradient) {
             (Flat::Host(mut p), Flat::Host(mut m), Flat::Host(mut v), Flat::Host(g)) => {

@@ -18,7 +18,8 @@ pub(super) struct Accumulated {
 
 impl Trainer {
     /// Runs the micro-batches of the next step forward and backward.
-    pub(super) fn accumulate(&self, loader: &mut DataLoader) -> Accumulated {
+    pub(super) fn accumulate(&mut self, loader: &mut DataLoader) -> Accumulated {
+        let mut lanes = self.lanes.take();
         let training = &self.state.config;
         let micro_batches = training.gradient_accumulation_steps;
         let dropout = training.effective_dropout(&self.config);
@@ -32,15 +33,21 @@ impl Trainer {
                 micro_batch: batch.index,
                 l2_wrap: training.l2_wrap as f32,
             };
+            let carry = lanes.as_ref().map(|lanes| lanes.carry(&batch));
             let windows = Windows {
-                inputs: Arc::new(batch.inputs),
-                targets: Arc::new(batch.targets),
+                inputs: Arc::new(batch.inputs.clone()),
+                targets: Arc::new(batch.targets.clone()),
                 seq_len: batch.seq_len,
+                carry: carry.clone(),
             };
             let output = self.model.forward(&self.config, &windows, options);
+            if let (Some(lanes), Some(carry)) = (&mut lanes, carry) {
+                lanes.keep(&batch, &carry);
+            }
             gradients.add(&self.model, output.objective.backward());
             loss += output.read().loss / micro_batches as f64;
         }
+        self.lanes = lanes;
         Accumulated { gradients, loss }
     }
 }

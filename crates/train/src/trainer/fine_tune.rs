@@ -109,8 +109,13 @@ impl Trainer {
             };
             let model = tuned_model(base, &tuning, &start.specs, values)?;
             let moments = checkpoint.optimizer.as_ref();
-            let optimizer = load_optimizer(moments, &start.specs, &start.autodiff())?;
-            Ok((model, optimizer))
+            let optimizer = load_optimizer(
+                moments,
+                &start.specs,
+                &start.state.config,
+                &start.autodiff(),
+            )?;
+            Ok((model, optimizer, None))
         })
     }
 }

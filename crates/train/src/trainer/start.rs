@@ -10,6 +10,7 @@ use ptbr_model::{OutputLock, RwkvConfig, TensorSpec, TrainState, clean_leftovers
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 
 use super::Trainer;
+use super::lanes::Lanes;
 use crate::device::Selected;
 use crate::model::Rwkv;
 use crate::optim::AdamW;
@@ -52,7 +53,8 @@ impl Start {
             ..self.state
         };
         self.trainer(&tokenizer, (data, val), output_dir, |start| {
-            Ok((weights(start)?, AdamW::default()))
+            let lanes = Lanes::new(&start.state.config, &start.config, &start.autodiff());
+            Ok((weights(start)?, AdamW::default(), lanes))
         })
     }
 
@@ -61,7 +63,7 @@ impl Start {
         mut self,
         output_dir: &Path,
         max_steps: Option<u64>,
-        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW), TrainError>,
+        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW, Option<Lanes>), TrainError>,
     ) -> Result<Trainer, TrainError> {
         let state = &mut self.state;
         if let Some(max_steps) = max_steps {
@@ -102,10 +104,13 @@ impl Start {
         tokenizer: &BpeTokenizer,
         (data, val): (Arc<MmapDataset>, Option<Arc<MmapDataset>>),
         output_dir: &Path,
-        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW), TrainError>,
+        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW, Option<Lanes>), TrainError>,
     ) -> Result<Trainer, TrainError> {
         self.config.validate()?;
         self.state.config.validate()?;
+        if self.state.config.carry_state && self.state.fine_tune.is_some() {
+            return Err(TrainError::CarriedFineTune);
+        }
         for dataset in [Some(&data), val.as_ref()].into_iter().flatten() {
             dataset.check_vocabulary(self.config.vocab_size)?;
             if dataset.header().is_some() {
@@ -126,13 +131,14 @@ impl Start {
             token_bytes: Arc::new(token_bytes(tokenizer)),
         };
         self.state.device.clone_from(&self.selected.name);
-        let (model, optimizer) = weights(&self)?;
+        let (model, optimizer, lanes) = weights(&self)?;
         Ok(Trainer {
             model,
             optimizer,
             config: self.config,
             specs: self.specs,
             state: self.state,
+            lanes,
             tokenizer_json: self.tokenizer_json,
             data,
             val,

@@ -25,6 +25,8 @@ impl Trainer {
         let finite = loss.is_finite() && grad_norm.is_finite();
         if finite {
             self.update(&mut gradients, learning_rate, grad_norm, mean);
+        } else if let Some(lanes) = &mut self.lanes {
+            lanes.forget();
         }
         self.count(loss, finite, pace);
         let state = &self.state;
