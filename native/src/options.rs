@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "train")]
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use crate::ui::Ui;
@@ -26,7 +28,7 @@ impl Common {
 
 /// Where a model is trained.
 #[cfg(feature = "train")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// A hardware GPU where there is one, otherwise the CPU
     Auto,
@@ -34,6 +36,74 @@ pub enum Device {
     Cpu,
     /// Any GPU adapter, software adapters included
     Gpu,
+    /// The CUDA device with this number
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+    /// The ROCm device with this number
+    #[cfg(feature = "rocm")]
+    Rocm(usize),
+}
+
+/// By hand: clap derives no names for variants with a number.
+#[cfg(feature = "train")]
+impl ValueEnum for Device {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Auto,
+            Self::Cpu,
+            Self::Gpu,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(0),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(1),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(2),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(3),
+            #[cfg(feature = "rocm")]
+            Self::Rocm(0),
+            #[cfg(feature = "rocm")]
+            Self::Rocm(1),
+            #[cfg(feature = "rocm")]
+            Self::Rocm(2),
+            #[cfg(feature = "rocm")]
+            Self::Rocm(3),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = |name: &'static str, help: &'static str| PossibleValue::new(name).help(help);
+        #[cfg(any(feature = "cuda", feature = "rocm"))]
+        let numbered = |names: [&'static str; 5], index: usize, help: &'static str| {
+            let value = PossibleValue::new(*names.get(1 + index)?).help(help);
+            // The first one also without its number.
+            Some(if index == 0 {
+                value.alias(names[0])
+            } else {
+                value
+            })
+        };
+        match *self {
+            Self::Auto => Some(value(
+                "auto",
+                "A hardware GPU where there is one, otherwise the CPU",
+            )),
+            Self::Cpu => Some(value("cpu", "The CPU")),
+            Self::Gpu => Some(value("gpu", "Any GPU adapter, software adapters included")),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => numbered(
+                ["cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3"],
+                index,
+                "A GPU through CUDA",
+            ),
+            #[cfg(feature = "rocm")]
+            Self::Rocm(index) => numbered(
+                ["rocm", "rocm:0", "rocm:1", "rocm:2", "rocm:3"],
+                index,
+                "A GPU through ROCm",
+            ),
+        }
+    }
 }
 
 /// Number format of the matrix products of training.

@@ -71,6 +71,18 @@ pub enum DatasetError {
         /// Tokens that each sequence predicts.
         seq_len: usize,
     },
+    /// States cannot be carried from one sequence to the next: no lane would get two.
+    #[error("{} holds {tokens} tokens: too few for two sequences of {seq_len} in each of {lanes} lanes (--batch-size times --gradient-accumulation-steps); use fewer lanes, a shorter --seq-len or more text", path.display())]
+    TooManyLanes {
+        /// The token file.
+        path: PathBuf,
+        /// Tokens in it.
+        tokens: usize,
+        /// Tokens that each sequence predicts.
+        seq_len: usize,
+        /// Sequences that walk through the text side by side.
+        lanes: usize,
+    },
     /// A size that no file or loader can have.
     #[error("`{field}` is {value}: {reason}")]
     Invalid {

@@ -10,6 +10,7 @@ compile_error!("token files are mapped as little-endian u16: this needs a little
 
 mod error;
 mod header;
+mod lanes;
 mod loader;
 mod permutation;
 mod reader;
@@ -19,7 +20,8 @@ mod writer;
 
 pub use error::DatasetError;
 pub use header::{HEADER_BYTES, TokenFileHeader};
-pub use loader::{Batch, DataLoader, LoaderConfig, batch_at};
+pub use lanes::LaneSampler;
+pub use loader::{Batch, DataLoader, LoaderConfig, WindowOrder, batch_at};
 pub use permutation::permute;
 pub use reader::MmapDataset;
 pub use sampler::WindowSampler;

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use crate::error::DatasetError;
+use crate::lanes::LaneSampler;
 use crate::reader::MmapDataset;
 use crate::sampler::WindowSampler;
 
@@ -37,12 +38,75 @@ pub struct Batch {
     pub batch_size: usize,
     /// Tokens in a sequence.
     pub seq_len: usize,
+    /// Of each sequence, whether it goes on where its lane's last one ended; empty where sequences are shuffled.
+    pub continues: Vec<bool>,
+    /// Rows of `inputs` with the first token of a document, ascending; empty where sequences are shuffled: those read across.
+    pub document_starts: Vec<u32>,
 }
 
-/// The batch `index` of a run: a pure function of its arguments. `sampler` must have been made for `dataset`'s number of tokens.
+/// Which window of tokens a sequence is.
+pub trait WindowOrder {
+    /// Index of the first token of the window at `position`, counted through all batches.
+    fn start_of(&self, position: u64) -> usize;
+
+    /// Whether that window goes on where an earlier one ended; `None` in an order in which windows never do.
+    fn continues(&self, _position: u64) -> Option<bool> {
+        None
+    }
+}
+
+impl WindowOrder for WindowSampler {
+    fn start_of(&self, position: u64) -> usize {
+        Self::start_of(self, position)
+    }
+}
+
+impl WindowOrder for LaneSampler {
+    fn start_of(&self, position: u64) -> usize {
+        Self::start_of(self, position)
+    }
+
+    fn continues(&self, position: u64) -> Option<bool> {
+        Some(Self::continues(self, position))
+    }
+}
+
+/// The order of a loader.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Shuffled(WindowSampler),
+    Lanes(LaneSampler),
+}
+
+impl Order {
+    fn windows_per_epoch(&self) -> u64 {
+        match self {
+            Self::Shuffled(sampler) => sampler.windows_per_epoch(),
+            Self::Lanes(sampler) => sampler.windows_per_epoch(),
+        }
+    }
+}
+
+impl WindowOrder for Order {
+    fn start_of(&self, position: u64) -> usize {
+        match self {
+            Self::Shuffled(sampler) => sampler.start_of(position),
+            Self::Lanes(sampler) => sampler.start_of(position),
+        }
+    }
+
+    fn continues(&self, position: u64) -> Option<bool> {
+        match self {
+            Self::Shuffled(_) => None,
+            Self::Lanes(sampler) => Some(sampler.continues(position)),
+        }
+    }
+}
+
+/// The batch `index` of a run: a pure function of its arguments. `order` must have been made for `dataset`'s number of tokens.
 pub fn batch_at(
     dataset: &MmapDataset,
-    sampler: &WindowSampler,
+    order: &impl WindowOrder,
     config: &LoaderConfig,
     index: u64,
 ) -> Batch {
@@ -54,10 +118,25 @@ pub fn batch_at(
     let tokens = dataset.tokens();
     let mut inputs = Vec::with_capacity(batch_size * seq_len);
     let mut targets = Vec::with_capacity(batch_size * seq_len);
-    for row in 0..batch_size as u64 {
-        let start = sampler.start_of(index.wrapping_mul(batch_size as u64).wrapping_add(row));
+    let (mut continues, mut document_starts) = (Vec::new(), Vec::new());
+    for row in 0..batch_size {
+        let position = index
+            .wrapping_mul(batch_size as u64)
+            .wrapping_add(row as u64);
+        let start = order.start_of(position);
         inputs.extend_from_slice(&tokens[start..start + seq_len]);
         targets.extend_from_slice(&tokens[start + 1..start + 1 + seq_len]);
+        if let Some(goes_on) = order.continues(position) {
+            continues.push(goes_on);
+            // Where a document ends the next one starts.
+            let ends = dataset.document_ends();
+            let first = ends.partition_point(|end| *end < start as u64);
+            let inside = ends[first..]
+                .iter()
+                .take_while(|end| **end < (start + seq_len) as u64);
+            document_starts
+                .extend(inside.map(|end| (row * seq_len + (*end as usize - start)) as u32));
+        }
     }
     Batch {
         index,
@@ -65,6 +144,8 @@ pub fn batch_at(
         targets,
         batch_size,
         seq_len,
+        continues,
+        document_starts,
     }
 }
 
@@ -72,7 +153,7 @@ pub fn batch_at(
 #[derive(Debug)]
 pub struct DataLoader {
     dataset: Arc<MmapDataset>,
-    sampler: WindowSampler,
+    order: Order,
     config: LoaderConfig,
     next_index: u64,
     ready: Option<Receiver<Batch>>,
@@ -82,6 +163,40 @@ pub struct DataLoader {
 impl DataLoader {
     /// Starts the thread. Errors: a size of 0, a batch that does not fit in memory's addresses, a sequence longer than the data.
     pub fn new(dataset: Arc<MmapDataset>, config: LoaderConfig) -> Result<Self, DatasetError> {
+        let n_tokens = dataset.tokens().len();
+        let sampler = WindowSampler::new(n_tokens, config.seq_len, config.seed);
+        Self::start(dataset, config, sampler.map(Order::Shuffled))
+    }
+
+    /// A loader whose sequences walk through the text: of every `groups` batches in a row each has lanes of its own, and the batch after them goes
+    /// on where the first ended. Errors: as [`new`](Self::new); data too short for two sequences in every lane.
+    pub fn lanes(
+        dataset: Arc<MmapDataset>,
+        config: LoaderConfig,
+        groups: usize,
+    ) -> Result<Self, DatasetError> {
+        let (n_tokens, lanes) = (
+            dataset.tokens().len(),
+            config.batch_size.saturating_mul(groups),
+        );
+        let sampler = LaneSampler::new(n_tokens, config.seq_len, lanes, config.seed);
+        if sampler.is_none() && config.seq_len > 0 && lanes > 0 && n_tokens > config.seq_len {
+            return Err(DatasetError::TooManyLanes {
+                path: dataset.path().to_owned(),
+                tokens: n_tokens,
+                seq_len: config.seq_len,
+                lanes,
+            });
+        }
+        Self::start(dataset, config, sampler.map(Order::Lanes))
+    }
+
+    /// Starts the thread; an `order` of `None` is one that the data is too short for.
+    fn start(
+        dataset: Arc<MmapDataset>,
+        config: LoaderConfig,
+        order: Option<Order>,
+    ) -> Result<Self, DatasetError> {
         for (field, value) in [
             ("batch_size", config.batch_size),
             ("seq_len", config.seq_len),
@@ -94,11 +209,10 @@ impl DataLoader {
                 });
             }
         }
-        let n_tokens = dataset.tokens().len();
-        let Some(sampler) = WindowSampler::new(n_tokens, config.seq_len, config.seed) else {
+        let Some(order) = order else {
             return Err(DatasetError::TooShort {
                 path: dataset.path().to_owned(),
-                tokens: n_tokens,
+                tokens: dataset.tokens().len(),
                 seq_len: config.seq_len,
             });
         };
@@ -122,7 +236,7 @@ impl DataLoader {
                 let mut index = config.start;
                 // Sending fails once the loader is dropped.
                 while sender
-                    .send(batch_at(&of_thread, &sampler, &config, index))
+                    .send(batch_at(&of_thread, &order, &config, index))
                     .is_ok()
                 {
                     index = index.wrapping_add(1);
@@ -131,7 +245,7 @@ impl DataLoader {
             .map_err(DatasetError::io("start a thread to read", dataset.path()))?;
         Ok(Self {
             dataset,
-            sampler,
+            order,
             config,
             next_index: config.start,
             ready: Some(ready),
@@ -146,7 +260,7 @@ impl DataLoader {
         self.next_index = index.wrapping_add(1);
         // The thread ends only with the loader; were it gone, the same batch is computed here.
         let prepared = self.ready.as_ref().and_then(|ready| ready.recv().ok());
-        prepared.unwrap_or_else(|| batch_at(&self.dataset, &self.sampler, &self.config, index))
+        prepared.unwrap_or_else(|| batch_at(&self.dataset, &self.order, &self.config, index))
     }
 
     /// Index of the batch that [`next`](Self::next) will give.
@@ -156,7 +270,7 @@ impl DataLoader {
 
     /// Batches of one pass over the data, rounded up.
     pub fn batches_per_epoch(&self) -> u64 {
-        self.sampler
+        self.order
             .windows_per_epoch()
             .div_ceil(self.config.batch_size as u64)
     }

@@ -5,7 +5,8 @@ use std::fs;
 use std::sync::Arc;
 
 use ptbr_dataset::{
-    Batch, DataLoader, LoaderConfig, MmapDataset, WindowSampler, batch_at, validation_windows,
+    Batch, DataLoader, DatasetError, LaneSampler, LoaderConfig, MmapDataset,
+    TokenizedDatasetWriter, WindowSampler, batch_at, validation_windows,
 };
 
 /// A raw file of the tokens 0, 1, 2, …: a token tells where it stands.
@@ -206,5 +207,55 @@ fn validation_predicts_every_token_once() {
             .unwrap_err()
             .to_string()
             .contains("holds 1 tokens, a sequence of 1 needs 2")
+    );
+}
+
+#[test]
+fn lanes_go_on_where_they_ended_and_documents_are_marked() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("documents.bin");
+    let mut writer = TokenizedDatasetWriter::create(&path, 2_000, [7; 32]).unwrap();
+    // Documents of 50 tokens; a token tells where it stands.
+    for document in 0..24u16 {
+        let tokens: Vec<u16> = (document * 50..(document + 1) * 50).collect();
+        writer.push_document(&tokens).unwrap();
+    }
+    writer.finish().unwrap();
+    let dataset = Arc::new(MmapDataset::open(&path).unwrap());
+    let groups = 2;
+    let sampler = LaneSampler::new(1_200, 16, 6, 9).unwrap();
+    let mut loader = DataLoader::lanes(Arc::clone(&dataset), CONFIG, groups).unwrap();
+    let batches: Vec<Batch> = (0..40).map(|_| loader.next()).collect();
+    let (mut marked, mut jumps) = (0, 0);
+    for (index, batch) in batches.iter().enumerate() {
+        assert_eq!(*batch, batch_at(&dataset, &sampler, &CONFIG, index as u64));
+        for (row, goes_on) in batch.continues.iter().enumerate() {
+            let first = batch.inputs[row * 16];
+            if *goes_on {
+                assert_eq!(first, batches[index - groups].inputs[row * 16] + 16);
+            } else {
+                jumps += 1;
+            }
+        }
+        let starts: Vec<u32> = (0u32..)
+            .zip(&batch.inputs)
+            .filter(|(_, token)| **token > 0 && **token % 50 == 0)
+            .map(|(row, _)| row)
+            .collect();
+        assert_eq!(batch.document_starts, starts);
+        marked += starts.len();
+    }
+    assert!(marked > 20, "{marked}");
+    // Six lanes at the beginning and six in every later epoch.
+    assert_eq!(jumps as u64, 6 * 20u64.div_ceil(sampler.stretch()));
+
+    let shuffled = DataLoader::new(Arc::clone(&dataset), CONFIG)
+        .unwrap()
+        .next();
+    assert!(shuffled.continues.is_empty() && shuffled.document_starts.is_empty());
+    let refused = DataLoader::lanes(dataset, CONFIG, 100).err().unwrap();
+    assert!(
+        matches!(refused, DatasetError::TooManyLanes { lanes: 300, .. }),
+        "{refused}"
     );
 }

@@ -41,6 +41,7 @@ mod model_id;
 mod model_writer;
 mod moments;
 mod nearest;
+mod optimizer;
 mod plan;
 mod presets;
 mod quantize;
@@ -89,6 +90,7 @@ pub use model_writer::{
     WrittenTensor, model_file_bytes, write_model, write_model_file, write_model_file_with,
 };
 pub use moments::MomentFormat;
+pub use optimizer::{CARRIED_ROWS, Optimizer};
 pub use plan::{KindSize, PatternError, QuantizationPlan, matrix_kind};
 pub use presets::{PRESETS, preset};
 pub use quantize::{QuantizeError, QuantizedMatrix};

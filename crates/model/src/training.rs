@@ -11,6 +11,7 @@ use crate::grad_scaler::GradScalerConfig;
 use crate::gradient_checkpointing::GradientCheckpointing;
 use crate::memory::Precision;
 use crate::moments::MomentFormat;
+use crate::optimizer::Optimizer;
 use crate::rwkv4::RwkvConfig;
 
 /// Where the defaults of a run come from.
@@ -52,6 +53,8 @@ pub struct TrainingConfig {
     /// Decoupled weight decay, on matrices only.
     #[serde(with = "exact_float")]
     pub weight_decay: f64,
+    /// What turns gradients into changes.
+    pub optimizer: Optimizer,
     /// Adam's decay of the first moment.
     #[serde(with = "exact_float")]
     pub adam_beta1: f64,
@@ -73,6 +76,9 @@ pub struct TrainingConfig {
     /// Dropout probability; absent means the model configuration's.
     #[serde(with = "exact_float::option")]
     pub dropout: Option<f64>,
+    /// Whether each lane of a batch walks through the text, its windows beginning with the state that the one before ended with; otherwise
+    /// windows are shuffled and begin empty.
+    pub carry_state: bool,
     /// Number formats of a step.
     pub precision: Precision,
     /// How the loss scale of f16 moves.
@@ -112,6 +118,7 @@ impl Default for TrainingConfig {
             gradient_accumulation_steps: 16,
             gradient_clip: 1.0,
             weight_decay: 0.01,
+            optimizer: Optimizer::AdamW,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
             adam_eps: 1e-8,
@@ -119,6 +126,7 @@ impl Default for TrainingConfig {
             time_first_lr_scale: 1.0,
             l2_wrap: 0.0,
             dropout: None,
+            carry_state: false,
             precision: Precision::F32,
             grad_scaler: GradScalerConfig::default(),
             gradient_checkpointing: GradientCheckpointing::Off,

@@ -15,6 +15,12 @@ pub enum TrainDevice {
     Cpu,
     /// Any GPU adapter, a software one too.
     Gpu,
+    /// The CUDA device with this number.
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+    /// The ROCm device with this number.
+    #[cfg(feature = "rocm")]
+    Rocm(usize),
 }
 
 /// A GPU adapter as the system lists it.
@@ -110,11 +116,36 @@ impl TrainDevice {
                 .next()
                 .map(gpu)
                 .ok_or(TrainError::NoAdapter),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => Ok(Selected::beside_wgpu("CUDA", index, Device::cuda(index))),
+            #[cfg(feature = "rocm")]
+            Self::Rocm(index) => Ok(Selected::beside_wgpu("ROCm", index, Device::rocm(index))),
         }
     }
 }
 
 impl Selected {
+    /// A GPU that is not reached through wgpu, whose limits it does not have.
+    #[cfg(any(feature = "cuda", feature = "rocm"))]
+    fn beside_wgpu(runtime: &str, index: usize, device: Device) -> Self {
+        let name = format!("{runtime} device {index}");
+        Self {
+            device,
+            name: name.clone(),
+            adapter: Some(Adapter {
+                name,
+                backend: runtime.to_owned(),
+                kind: "DiscreteGpu".to_owned(),
+                is_hardware: true,
+                max_binding_bytes: u64::MAX,
+                max_buffer_bytes: u64::MAX,
+                max_storage_buffers: u32::MAX,
+                shader_f16: true,
+                subgroups: None,
+            }),
+        }
+    }
+
     /// Refuses, before anything is allocated, what would not fit one binding of the adapter.
     pub fn check_buffers(
         &self,

@@ -103,6 +103,11 @@ pub enum TrainError {
         /// Id of the base that was given.
         found: String,
     },
+    /// States are carried where the weights are trained from the beginning.
+    #[error(
+        "--carry-state is for `train`: fine-tuning begins every window anew, from the memory that it trains or from nothing"
+    )]
+    CarriedFineTune,
     /// The run's last step is behind it.
     #[error("the run is already at step {step} of {max_steps}: give a larger --max-steps")]
     Finished {

@@ -96,6 +96,7 @@ impl Evaluator {
             inputs: collect(|w| w.inputs.to_vec()),
             targets: collect(|w| w.targets.to_vec()),
             seq_len: first.inputs.len(),
+            carry: None,
         };
         let report = model.loss(config, &windows, BLOCK_LOGITS).read();
         let tokens = windows.targets.len();

@@ -35,6 +35,7 @@ fn windows(base: &BaseModel, batch: usize, seq_len: usize) -> Windows {
         inputs: Arc::new(inputs),
         targets: Arc::new(targets),
         seq_len,
+        carry: None,
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
-use common::{Recorder, data, model_config, trainer, training};
+use common::{Recorder, data, model_config, noise, trainer, training};
 use ptbr_model::{
-    CheckpointContents, MemoryTensors, RwkvConfig, TrainState, TrainingConfig, open_checkpoint,
-    preset, save_checkpoint,
+    CheckpointContents, MemoryTensors, Optimizer, RwkvConfig, TrainState, TrainingConfig,
+    open_checkpoint, preset, save_checkpoint,
 };
 use ptbr_train::model::{ForwardOptions, Windows, init::initial_values, parameters::build};
 use ptbr_train::optim::GradientSum;
@@ -39,6 +39,7 @@ fn windows(config: &RwkvConfig, batch: usize, seq_len: usize) -> Windows {
         inputs: Arc::new(inputs),
         targets: Arc::new(targets),
         seq_len,
+        carry: None,
     }
 }
 
@@ -65,16 +66,6 @@ fn first_loss_is_that_of_the_published_initialisation() {
 #[test]
 fn gradient_of_every_tensor_matches_finite_differences() {
     let config = RwkvConfig::new(40, 32, 3, 16);
-    // Nothing may be zero, or half of the paths would carry no gradient.
-    let noise = |name: &str, values: &mut Vec<f32>| {
-        let salt = name
-            .bytes()
-            .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
-        for (i, v) in values.iter_mut().enumerate() {
-            let hash = (salt ^ i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            *v += 0.2 * ((hash >> 33) % 2001) as f32 / 1000.0 - 0.2;
-        }
-    };
     let windows = windows(&config, 2, 9);
     let base = model(&config, &noise);
     let mut gradients = GradientSum::default();
@@ -132,14 +123,30 @@ impl TrainObserver for StopAfter<'_> {
 
 #[test]
 fn a_stopped_and_resumed_run_ends_with_the_same_bytes() {
+    stop_and_resume(training(9));
+}
+
+#[test]
+fn so_does_one_with_muon_and_one_with_carried_states() {
+    stop_and_resume(TrainingConfig {
+        optimizer: Optimizer::Muon,
+        ..training(9)
+    });
+    stop_and_resume(TrainingConfig {
+        carry_state: true,
+        ..training(9)
+    });
+}
+
+fn stop_and_resume(config: TrainingConfig) {
     let folder = tempfile::tempdir().expect("a folder");
-    let whole = trainer(folder.path(), "whole", training(9), TrainDevice::Cpu)
+    let whole = trainer(folder.path(), "whole", config.clone(), TrainDevice::Cpu)
         .run(&mut (), &AtomicBool::new(false))
         .expect("a run");
     assert!(!whole.stopped_by_user);
 
     let stop = AtomicBool::new(false);
-    let stats = trainer(folder.path(), "parts", training(9), TrainDevice::Cpu)
+    let stats = trainer(folder.path(), "parts", config, TrainDevice::Cpu)
         .run(&mut StopAfter(4, &stop), &stop)
         .expect("a run");
     assert!(stats.stopped_by_user && stats.steps == 4);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use ptbr_model::{Recipe, RwkvConfig, TrainingConfig};
+use ptbr_model::{Optimizer, Recipe, RwkvConfig, TrainingConfig};
 
 use super::memory_flags::MemoryFlags;
 use crate::model_size::named_size;
@@ -15,6 +15,16 @@ pub enum RecipeName {
     Default,
     /// The published RWKV-4 recipe: betas 0.9 and 0.99, no weight decay, no dropout, L2Wrap, faster decay vectors
     Rwkv4,
+}
+
+/// What turns gradients into changes of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// AdamW for every tensor
+    AdamW,
+    /// Muon for the matrices of the blocks, AdamW for the rest; the same learning rates do
+    Muon,
 }
 
 /// Every hyper-parameter. What is not given takes the recipe's value.
@@ -42,6 +52,12 @@ pub struct Hyperparameters {
     /// Learning rate of the last step as a part of the peak [default: 0.1]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub min_lr_ratio: Option<f64>,
+    /// What turns gradients into changes of the weights [default: adamw]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub optimizer: Option<OptimizerName>,
+    /// Let windows begin with what the one before ended with, each row of a batch walking through the text: for text longer than --seq-len
+    #[arg(long)]
+    pub carry_state: bool,
     /// Decay of the matrices [default: 0.01; 0 with --recipe rwkv4]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub weight_decay: Option<f64>,
@@ -106,6 +122,13 @@ impl Hyperparameters {
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
             warmup_steps: self.warmup_steps.unwrap_or(base.warmup_steps),
             min_lr_ratio: self.min_lr_ratio.unwrap_or(base.min_lr_ratio),
+            optimizer: self
+                .optimizer
+                .map_or(base.optimizer, |optimizer| match optimizer {
+                    OptimizerName::AdamW => Optimizer::AdamW,
+                    OptimizerName::Muon => Optimizer::Muon,
+                }),
+            carry_state: self.carry_state,
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             gradient_clip: self.gradient_clip.unwrap_or(base.gradient_clip),
             dropout: self.dropout.or(base.dropout),

@@ -48,6 +48,10 @@ impl From<Device> for TrainDevice {
             Device::Auto => Self::Auto,
             Device::Cpu => Self::Cpu,
             Device::Gpu => Self::Gpu,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(index) => Self::Cuda(index),
+            #[cfg(feature = "rocm")]
+            Device::Rocm(index) => Self::Rocm(index),
         }
     }
 }

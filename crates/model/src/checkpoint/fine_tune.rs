@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::find::find_with;
 use super::read::{check_files, map_verified, read_manifest, read_state, required};
-use super::write::{Files, check_optimizer, optimizer_specs, save_folder};
+use super::write::{Files, check_optimizer, save_folder};
 use super::{
     CheckpointError, FineTuneState, FoundCheckpoint, MODEL_FILE, OPTIMIZER_FILE, TRAINED_FILE,
     TrainState, Verify,
@@ -50,7 +50,11 @@ pub fn save_fine_tune_checkpoint(
             reason: "the state does not say what is tuned".to_owned(),
         });
     };
-    check_optimizer(contents.optimizer, &contents.trained.specs())?;
+    let expected = contents
+        .state
+        .config
+        .optimizer_specs(&contents.trained.specs());
+    check_optimizer(contents.optimizer, expected)?;
     let files = Files {
         tensors: &[Some(contents.trained), Some(contents.optimizer)],
         text_bytes: 0,
@@ -95,7 +99,8 @@ pub fn open_fine_tune_checkpoint(
         Verify::WithoutOptimizer => None,
         Verify::Everything => {
             let optimizer = map_verified(path, listed)?;
-            optimizer.check_layout(&optimizer_specs(&specs(&trained)?))?;
+            let config = &file.train.config;
+            optimizer.check_layout(&config.optimizer_specs(&specs(&trained)?))?;
             optimizer.check_finite()?;
             Some(optimizer)
         }

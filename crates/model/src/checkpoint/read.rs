@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestFile};
 use super::state::{StateFile, TrainState};
-use super::write::optimizer_specs;
 use super::{
     CONFIG_FILE, CheckpointError, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE,
     TOKENIZER_FILE, TRAINED_FILE,
@@ -88,7 +87,7 @@ pub fn open_checkpoint_with(path: &Path, verify: Verify) -> Result<Checkpoint, C
     let optimizer = match manifest.file(OPTIMIZER_FILE) {
         Some(entry) if verify == Verify::Everything => {
             let optimizer = map_verified(path, entry)?;
-            optimizer.check_layout(&optimizer_specs(&specs))?;
+            optimizer.check_layout(&state.train.config.optimizer_specs(&specs))?;
             optimizer.check_finite()?;
             Some(optimizer)
         }

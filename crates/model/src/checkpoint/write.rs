@@ -268,18 +268,20 @@ fn check_contents(contents: &CheckpointContents<'_>) -> Result<(), CheckpointErr
         ));
     }
     match contents.optimizer {
-        Some(optimizer) => check_optimizer(optimizer, &specs),
+        Some(optimizer) => {
+            let expected = contents.state.config.optimizer_specs(&specs);
+            check_optimizer(optimizer, expected)
+        }
         None => Ok(()),
     }
 }
 
-/// Whether the moments of an optimizer are those of the tensors `specs`.
+/// Whether the tensors of an optimizer are those that are `expected`.
 pub(super) fn check_optimizer(
     optimizer: &dyn TensorSource,
-    specs: &[TensorSpec],
+    mut expected: Vec<TensorSpec>,
 ) -> Result<(), CheckpointError> {
     let mut given = optimizer.specs();
-    let mut expected = optimizer_specs(specs);
     // The trainer may keep all first moments before all second ones; either order is a function of the content.
     given.sort_by(|a, b| a.name.cmp(&b.name));
     expected.sort_by(|a, b| a.name.cmp(&b.name));
@@ -291,18 +293,6 @@ pub(super) fn check_optimizer(
         }),
         None => Ok(()),
     }
-}
-
-/// Names and shapes in `optimizer.safetensors`.
-pub(super) fn optimizer_specs(model: &[TensorSpec]) -> Vec<TensorSpec> {
-    model
-        .iter()
-        .flat_map(|spec| {
-            ["m", "v"].map(|moment| {
-                TensorSpec::new(format!("{}.{moment}", spec.name), spec.shape.clone())
-            })
-        })
-        .collect()
 }
 
 fn first_difference(given: &[TensorSpec], expected: &[TensorSpec]) -> Option<String> {

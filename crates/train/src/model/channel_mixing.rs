@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use ptbr_model::Precision;
 
-use super::{LayerState, Projection};
+use super::{LayerStart, Projection};
 use crate::ops::activation::{gate, relu_squared};
 use crate::ops::token_shift::token_shift;
 
@@ -24,17 +24,17 @@ pub struct ChannelMixing {
 }
 
 impl ChannelMixing {
-    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`; the products in `precision`.
+    /// x `[N, C]`, windows of `seq_len` rows that begin with `start` → `[N, C]`; the products in `precision`.
     pub fn forward(
         &self,
         x: Tensor<2>,
         seq_len: usize,
-        state: Option<&LayerState>,
+        start: LayerStart<'_>,
         precision: Precision,
     ) -> Tensor<2> {
+        let device = x.device();
         let shift = |mix: &Param<Tensor<1>>| {
-            let start = state.map(|state| state.ffn_x.val());
-            token_shift(x.clone(), mix.val(), start, seq_len)
+            token_shift(x.clone(), mix.val(), start.ffn_x(&device), seq_len)
         };
         let k = self.key.forward(shift(&self.time_mix_k), precision);
         let r = self.receptance.forward(shift(&self.time_mix_r), precision);

@@ -1,5 +1,6 @@
 //! RWKV-4 as burn modules. Field names spell the official tensor names: `blocks.3.att.key.weight` is the path of that parameter.
 
+mod carried;
 mod channel_mixing;
 mod head;
 pub mod init;
@@ -21,6 +22,8 @@ use ptbr_model::{Precision, RwkvConfig};
 use crate::ops::dropout::{DropoutMask, add_dropped};
 use crate::ops::head_loss::HeadOutput;
 
+use carried::last_rows;
+pub use carried::{CarriedLayer, Carry, LayerStart};
 pub use channel_mixing::ChannelMixing;
 pub use head::BLOCK_LOGITS;
 pub use initial_state::{INITIAL_PP, LayerState};
@@ -59,7 +62,7 @@ pub struct RwkvBlock {
     pub state: Option<LayerState>,
 }
 
-/// A batch of token windows of equal length, each starting without history but for a trained memory of the model.
+/// A batch of token windows of equal length, each starting without history but for a trained memory of the model or what `carry` says.
 #[derive(Debug, Clone)]
 pub struct Windows {
     /// `[B · T]`, window after window.
@@ -68,6 +71,8 @@ pub struct Windows {
     pub targets: Arc<Vec<u16>>,
     /// T.
     pub seq_len: usize,
+    /// The states that the windows begin with, where they go on from others.
+    pub carry: Option<Arc<Carry>>,
 }
 
 /// What one forward pass needs to know besides the tokens.
@@ -96,6 +101,17 @@ impl ForwardOptions {
     };
 }
 
+impl RwkvBlock {
+    /// What windows begin with here, this being layer number `layer`.
+    fn start<'a>(&'a self, carry: Option<&'a Carry>, layer: usize) -> LayerStart<'a> {
+        match (carry, &self.state) {
+            (Some(carry), _) => carry.start(layer),
+            (None, Some(state)) => LayerStart::Trained(state),
+            (None, None) => LayerStart::Empty,
+        }
+    }
+}
+
 impl Rwkv {
     /// The loss of `windows`. Fails when a token does not exist.
     pub fn forward(
@@ -117,39 +133,46 @@ impl Rwkv {
         options: ForwardOptions,
     ) -> Tensor<2> {
         let x = self.emb.rows(&windows.inputs, &self.device());
-        let x = self.layers(0..self.blocks.len(), x, (config, windows.seq_len), options);
+        let x = self.layers(0..self.blocks.len(), x, (config, windows), options);
         self.ln_out.forward(x, config.layer_norm_eps)
     }
 
-    /// The residual stream `[B · T, C]` through a range of layers, in windows of `seq_len` rows.
+    /// The residual stream `[B · T, C]` of `windows` through a range of layers.
     fn layers(
         &self,
         range: Range<usize>,
         mut x: Tensor<2>,
-        (config, seq_len): (&RwkvConfig, usize),
+        (config, windows): (&RwkvConfig, &Windows),
         options: ForwardOptions,
     ) -> Tensor<2> {
         let (eps, precision) = (config.layer_norm_eps, options.precision);
-        let first = range.start;
-        for (i, block) in self.blocks[range].iter().enumerate() {
+        for (layer, block) in range.clone().zip(&self.blocks[range]) {
             let mask = |branch| {
                 DropoutMask::new(
                     options.dropout,
                     options.seed,
                     options.micro_batch,
-                    first + i,
+                    layer,
                     branch,
                 )
             };
             if let Some(ln0) = &block.ln0 {
                 x = ln0.forward(x, eps);
             }
-            let (normal, state) = (block.ln1.forward(x.clone(), eps), block.state.as_ref());
-            let mixed = block.att.forward(normal, seq_len, state, precision);
+            let (carry, seq_len) = (windows.carry.as_deref(), windows.seq_len);
+            let last_of = |rows: &Tensor<2>| carry.map(|_| last_rows(rows, seq_len));
+            let start = block.start(carry, layer);
+            let normal = block.ln1.forward(x.clone(), eps);
+            let att_x = last_of(&normal);
+            let (mixed, wkv) = block.att.forward(normal, seq_len, start, precision);
             x = add_dropped(x, mixed, mask(0));
             let normal = block.ln2.forward(x.clone(), eps);
-            let mixed = block.ffn.forward(normal, seq_len, state, precision);
+            let ffn_x = last_of(&normal);
+            let mixed = block.ffn.forward(normal, seq_len, start, precision);
             x = add_dropped(x, mixed, mask(1));
+            if let (Some(carry), Some(att_x), Some(ffn_x), Some(wkv)) = (carry, att_x, ffn_x, wkv) {
+                carry.leave(layer, CarriedLayer { att_x, ffn_x, wkv });
+            }
         }
         x
     }

@@ -42,8 +42,7 @@ impl Rwkv {
         backward: BackwardOptions<'_>,
         gradients: &mut GradientSum,
     ) -> PendingReport {
-        let run =
-            |range: Range<usize>, x| self.layers(range, x, (config, windows.seq_len), options);
+        let run = |range: Range<usize>, x| self.layers(range, x, (config, windows), options);
         let trained = self.first_trained_layer();
         let (earlier, last) = match backward.segments.split_last() {
             Some((last, earlier)) => (earlier, last.clone()),
@@ -99,7 +98,7 @@ impl Rwkv {
         let plain = self.valid();
         let mut x = plain.emb.rows(&windows.inputs, &plain.device());
         for range in segments {
-            x = plain.layers(range.clone(), x, (config, windows.seq_len), options);
+            x = plain.layers(range.clone(), x, (config, windows), options);
             inputs.push(Some(x.clone()));
         }
         inputs

@@ -4,10 +4,11 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use ptbr_model::Precision;
 
-use super::{LayerState, Projection};
+use super::carried::outside;
+use super::{LayerStart, Projection};
 use crate::ops::activation::gate;
 use crate::ops::token_shift::token_shift;
-use crate::ops::wkv::{WkvBatch, wkv, wkv_with_state};
+use crate::ops::wkv::{wkv, wkv_with_state};
 
 /// The parameters of time mixing; all vectors are `[C]`.
 #[derive(Module, Debug)]
@@ -33,18 +34,18 @@ pub struct TimeMixing {
 }
 
 impl TimeMixing {
-    /// x `[N, C]`, windows of `seq_len` rows that begin with `state`, or with none → `[N, C]`; the products in `precision`.
+    /// x `[N, C]`, windows of `seq_len` rows that begin with `start` → `[N, C]`, and where states are carried the states of WKV that the
+    /// windows end with, `[3 · N / seq_len, C]`, outside autodiff; the products in `precision`.
     pub fn forward(
         &self,
         x: Tensor<2>,
         seq_len: usize,
-        state: Option<&LayerState>,
+        start: LayerStart<'_>,
         precision: Precision,
-    ) -> Tensor<2> {
-        let [rows, channels] = x.dims();
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
+        let ([rows, channels], device) = (x.dims(), x.device());
         let shift = |mix: &Param<Tensor<1>>| {
-            let start = state.map(|state| state.att_x.val());
-            token_shift(x.clone(), mix.val(), start, seq_len)
+            token_shift(x.clone(), mix.val(), start.att_x(&device), seq_len)
         };
         let k = self.key.forward_to_wkv(shift(&self.time_mix_k), precision);
         let v = self
@@ -52,14 +53,16 @@ impl TimeMixing {
             .forward_to_wkv(shift(&self.time_mix_v), precision);
         let r = self.receptance.forward(shift(&self.time_mix_r), precision);
         let (w, u) = (self.time_decay.val().exp().neg(), self.time_first.val());
-        let windows = rows / seq_len;
-        let y = match state {
-            None => wkv(w, u, k, v, WkvBatch::rectangle(windows, seq_len, channels)),
-            Some(state) => {
-                let batch = WkvBatch::rectangle_from_state(windows, seq_len, channels);
-                wkv_with_state(w, u, k, v, state.wkv(), batch).slice(0..rows)
+        let (y, end) = match start.wkv((rows / seq_len, seq_len, channels), &device) {
+            (batch, None) => (wkv(w, u, k, v, batch), None),
+            (batch, Some(state)) => {
+                let all = batch.out_rows();
+                let out = wkv_with_state(w, u, k, v, state, batch);
+                let carried = matches!(start, LayerStart::Carried(..));
+                let end = carried.then(|| outside(out.clone().slice(rows..all)));
+                (out.slice(0..rows), end)
             }
         };
-        self.output.forward(gate(r, y), precision)
+        (self.output.forward(gate(r, y), precision), end)
     }
 }

@@ -11,7 +11,7 @@ use super::embedding::embedding;
 use super::head_loss::{head_loss, loss_of_logits};
 use super::layer_norm::{layer_norm, layer_norm_composed};
 use super::linear::linear;
-use super::token_shift::{token_shift, token_shift_composed};
+use super::token_shift::{Before, token_shift, token_shift_composed};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -82,15 +82,28 @@ fn token_shift_matches_its_definition() {
         compare!(
             format!("token shift {batch}×{seq_len}×{c}"),
             [x: leaf([batch * seq_len, c], 1), mix: leaf([c], 2)],
-            token_shift(x.clone(), mix.clone(), None, seq_len),
-            token_shift_composed(x.clone(), mix.clone(), None, seq_len)
+            token_shift(x.clone(), mix.clone(), Before::Nothing, seq_len),
+            token_shift_composed(x.clone(), mix.clone(), Before::Nothing, seq_len)
         );
-        let start = |s: &Tensor<1>| Some(s.clone());
+        let start = |s: &Tensor<1>| Before::Row(s.clone());
         compare!(
             format!("token shift from a row {batch}×{seq_len}×{c}"),
             [x: leaf([batch * seq_len, c], 1), mix: leaf([c], 2), s: leaf([c], 3)],
             token_shift(x.clone(), mix.clone(), start(&s), seq_len),
             token_shift_composed(x.clone(), mix.clone(), start(&s), seq_len)
+        );
+        // Some rows in the middle have nothing before them, and so has the second sequence.
+        let fresh = Arc::new(
+            (0..batch * seq_len)
+                .map(|n| n % 5 == 3 || n == seq_len)
+                .collect::<Vec<bool>>(),
+        );
+        let rows = |s: &Tensor<2>| Before::Rows(s.clone(), Arc::clone(&fresh));
+        compare!(
+            format!("token shift from rows {batch}×{seq_len}×{c}"),
+            [x: leaf([batch * seq_len, c], 1), mix: leaf([c], 2), s: leaf([batch, c], 3)],
+            token_shift(x.clone(), mix.clone(), rows(&s), seq_len),
+            token_shift_composed(x.clone(), mix.clone(), rows(&s), seq_len)
         );
     }
 }

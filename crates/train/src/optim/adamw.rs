@@ -10,14 +10,17 @@ use ptbr_model::TrainingConfig;
 use super::flat::{Flat, for_blocks};
 use super::gradients::GradientSum;
 use super::moments::{Kept, Moments, update_packed};
+use super::muon::{Muon, MuonStep};
 use crate::model::Rwkv;
 use crate::model::init::split_layer;
 use crate::model::parameters::Path;
 
-/// The optimizer's state: moments by parameter name.
+/// The optimizer's state: moments by parameter name, and the momentum of what Muon moves.
 #[derive(Debug, Default)]
 pub struct AdamW {
     moments: BTreeMap<String, Moments>,
+    /// Of the matrices that [`Optimizer::Muon`](ptbr_model::Optimizer::Muon) takes from AdamW.
+    pub muon: Muon,
 }
 
 /// One update.
@@ -142,6 +145,20 @@ impl ModuleMapper for Update<'_> {
         let (id, tensor, mapper) = param.consume();
         let (shape, device) = (tensor.dims(), tensor.device().inner());
         let parameter = Flat::of(tensor.inner());
+        if self.config.optimizer.orthogonalises(name, D) {
+            let (host, len) = (matches!(parameter, Flat::Host(_)), parameter.len());
+            let zeros = || Flat::from_values(vec![0.0; len], &device, host);
+            let step = MuonStep {
+                shape: [shape[0], shape[D - 1]],
+                learning_rate: self.step.learning_rate,
+                weight_decay: self.config.weight_decay,
+                gradient_scale: self.step.gradient_scale,
+            };
+            let muon = &mut self.optimizer.muon;
+            let moved = muon.update(name, parameter, gradient, step, zeros);
+            let tensor = Tensor::from_inner(moved.into_tensor(shape)).require_grad();
+            return Param::from_mapped_value(id, tensor, mapper);
+        }
         let packs = self.config.moments.packs(D, parameter.len() as u64);
         let kept = self.optimizer.moments.remove(name);
         let moments = kept.unwrap_or_else(|| Moments::zeros(&parameter, &device, packs));

@@ -30,10 +30,7 @@ impl Flat {
         match tensor.clone().try_into_primitive::<Flex>() {
             Ok(primitive) => {
                 drop(tensor);
-                Self::Host(match primitive.as_slice::<f32>() {
-                    Some(_) => primitive,
-                    None => primitive.to_contiguous(),
-                })
+                Self::Host(whole(primitive))
             }
             Err(_) => {
                 let len = tensor.shape().num_elements();
@@ -123,6 +120,16 @@ pub(super) fn sum_of_squares(primitive: &FlexTensor) -> f64 {
     blocks.iter().sum()
 }
 
+/// `tensor` over a storage that holds its elements and no others. Sums and updates write to the storage, and what comes out of autodiff may
+/// be a view: the gradient of one row of a stacked tensor is a slice of the whole one's.
+fn whole(tensor: FlexTensor) -> FlexTensor {
+    match tensor.as_slice::<f32>() {
+        Some(elements) if elements.len() == tensor.storage::<f32>().len() => tensor,
+        Some(elements) => flex_tensor(elements.to_vec(), tensor.layout().shape().as_ref()),
+        None => tensor.to_contiguous(),
+    }
+}
+
 /// Calls `body` with matching blocks of the parameter, the two moments and the gradient.
 pub(super) fn for_blocks(
     (parameter, m, v): (&mut FlexTensor, &mut FlexTensor, &mut FlexTensor),
@@ -139,4 +146,36 @@ pub(super) fn for_blocks(
         .zip(v.par_chunks_mut(BLOCK))
         .zip(elements(gradient).par_chunks(BLOCK))
         .for_each(|(((p, m), v), g)| body(p, m, v, g));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_added_where_they_are_not_where_their_storage_begins() {
+        let device = Device::flex();
+        let both = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 4.0]], &device);
+        let row = |i: usize| Flat::of(both.clone().slice(i..i + 1));
+        let mut sum = row(1);
+        sum.add(row(1));
+        sum.add(row(0));
+        let mut found = Vec::new();
+        let copied = sum.read(&mut |part| {
+            found.extend_from_slice(part);
+            Ok(())
+        });
+        copied.expect("elements");
+        assert_eq!(found, [7.0, 10.0]);
+        let columns = Flat::of(both.transpose());
+        assert_eq!(columns.len(), 4);
+        assert_eq!(
+            columns
+                .into_tensor([4])
+                .into_data()
+                .try_into_vec::<f32>()
+                .expect("f32"),
+            [1.0, 3.0, 2.0, 4.0]
+        );
+    }
 }

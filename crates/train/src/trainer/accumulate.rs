@@ -19,7 +19,8 @@ pub(super) struct Accumulated {
 
 impl Trainer {
     /// Runs the micro-batches of the next step forward and backward, their losses times `loss_scale`.
-    pub(super) fn accumulate(&self, loader: &mut DataLoader, loss_scale: f64) -> Accumulated {
+    pub(super) fn accumulate(&mut self, loader: &mut DataLoader, loss_scale: f64) -> Accumulated {
+        let mut lanes = self.lanes.take();
         let training = &self.state.config;
         let micro_batches = training.gradient_accumulation_steps;
         let dropout = training.effective_dropout(&self.config);
@@ -42,15 +43,21 @@ impl Trainer {
                 l2_wrap: training.l2_wrap as f32,
                 precision: self.precision,
             };
+            let carry = lanes.as_ref().map(|lanes| lanes.carry(&batch));
             let windows = Windows {
-                inputs: Arc::new(batch.inputs),
-                targets: Arc::new(batch.targets),
+                inputs: Arc::new(batch.inputs.clone()),
+                targets: Arc::new(batch.targets.clone()),
                 seq_len: batch.seq_len,
+                carry: carry.clone(),
             };
             let (model, config) = (&self.model, &self.config);
             let report = model.backward(config, &windows, options, backward, &mut gradients);
             reports.push(report.into_tensor());
+            if let (Some(lanes), Some(carry)) = (&mut lanes, carry) {
+                lanes.keep(&batch, &carry);
+            }
         }
+        self.lanes = lanes;
         Accumulated { gradients, reports }
     }
 }

@@ -5,33 +5,35 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use ptbr_model::{
-    ArchConfig, CheckpointContents, DiskStorage, FineTuneContents, MomentFormat, RwkvConfig,
-    TensorError, TensorFile, TensorSource, TensorSpec, prune_checkpoints, save_checkpoint,
+    ArchConfig, CheckpointContents, DiskStorage, FineTuneContents, RwkvConfig, TensorError,
+    TensorFile, TensorSource, TensorSpec, TrainingConfig, prune_checkpoints, save_checkpoint,
     save_fine_tune_checkpoint,
 };
 
 use super::Trainer;
+use super::lanes::Lanes;
+use super::start::Start;
 use crate::TrainError;
 use crate::model::Rwkv;
+use crate::model::init::split_layer;
 use crate::model::parameters::{NamedTensors, build};
 use crate::optim::{AdamW, Moments};
 
-/// Adam's moments as `<name>.m` and `<name>.v`; zeros for a parameter that no gradient has reached yet.
+/// Adam's moments as `<name>.m` and `<name>.v`, Muon's momentum as `<name>.m`; zeros for a parameter that no gradient has reached yet. And
+/// the carried states, as `blocks.<i>.carried`.
 struct OptimizerTensors<'a> {
     optimizer: &'a AdamW,
+    lanes: Option<&'a Lanes>,
     specs: Vec<TensorSpec>,
 }
 
 impl<'a> OptimizerTensors<'a> {
-    /// The moments of the parameters `specs`.
-    fn new(optimizer: &'a AdamW, specs: &[TensorSpec]) -> Self {
-        let both = |spec: &TensorSpec| {
-            let shape = &spec.shape;
-            ["m", "v"].map(|part| TensorSpec::new(format!("{}.{part}", spec.name), shape.clone()))
-        };
+    /// What the next step of `trainer` needs besides the weights.
+    fn of(trainer: &'a Trainer) -> Self {
         Self {
-            optimizer,
-            specs: specs.iter().flat_map(both).collect(),
+            optimizer: &trainer.optimizer,
+            lanes: trainer.lanes.as_ref(),
+            specs: trainer.state.config.optimizer_specs(&trainer.specs),
         }
     }
 }
@@ -47,10 +49,15 @@ impl TensorSource for OptimizerTensors<'_> {
         sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
     ) -> io::Result<()> {
         let (parameter, part) = name.rsplit_once('.').unwrap_or((name, ""));
-        match (self.optimizer.moments(parameter), part) {
-            (Some(moments), "m") => moments.m.read(sink),
-            (Some(moments), _) => moments.v.read(sink),
-            (None, _) => {
+        if let (Some(lanes), "carried") = (self.lanes, part) {
+            return lanes.write(split_layer(name).0, sink);
+        }
+        let momentum = self.optimizer.muon.momentum(parameter);
+        match (self.optimizer.moments(parameter), momentum, part) {
+            (Some(moments), _, "m") => moments.m.read(sink),
+            (Some(moments), _, _) => moments.v.read(sink),
+            (None, Some(momentum), _) => momentum.read(sink),
+            (None, None, _) => {
                 let spec = self.specs.iter().find(|spec| spec.name == name);
                 let zeros = spec.and_then(TensorSpec::num_elements).unwrap_or(0);
                 sink(&vec![0.0; zeros])
@@ -64,7 +71,7 @@ impl Trainer {
     pub fn save(&mut self) -> Result<PathBuf, TrainError> {
         let (folder, state) = (self.lock.path(), &self.state);
         let trained = NamedTensors::of(&self.model, self.specs.clone());
-        let optimizer = OptimizerTensors::new(&self.optimizer, &self.specs);
+        let optimizer = OptimizerTensors::of(self);
         let path = if self.state.is_beside_a_base() {
             let contents = FineTuneContents {
                 trained: &trained,
@@ -107,7 +114,7 @@ pub fn load_model(
 pub(super) fn load_optimizer(
     moments: Option<&TensorFile>,
     specs: &[TensorSpec],
-    format: MomentFormat,
+    training: &TrainingConfig,
     device: &Device,
 ) -> Result<AdamW, TensorError> {
     let mut optimizer = AdamW::default();
@@ -117,10 +124,29 @@ pub(super) fn load_optimizer(
     let device = device.clone().inner();
     for spec in specs {
         let read = |part: &str| Ok(file.tensor(&format!("{}.{part}", spec.name))?.to_vec());
-        let (m, v): (Vec<f32>, _) = (read("m")?, read("v")?);
-        let packed = format.packs(spec.shape.len(), m.len() as u64);
-        let moments = Moments::from_values(m, v, &device, packed);
+        let (rank, m): (_, Vec<f32>) = (spec.shape.len(), read("m")?);
+        if training.optimizer.orthogonalises(&spec.name, rank) {
+            let momentum = Flat::from_values(m, &device, is_host(&device));
+            optimizer.muon.restore(spec.name.clone(), momentum);
+            continue;
+        }
+        let packed = training.moments.packs(rank, m.len() as u64);
+        let moments = Moments::from_values(m, read("v")?, &device, packed);
         optimizer.restore(spec.name.clone(), moments);
     }
     Ok(optimizer)
+}
+
+/// The lanes of a run, with the states of its checkpoint, whose optimizer file is `file`.
+pub(super) fn load_lanes(
+    file: Option<&TensorFile>,
+    start: &Start,
+    device: &Device,
+) -> Result<Option<Lanes>, TensorError> {
+    let training = &start.state.config;
+    let mut lanes = Lanes::new(training, &start.config, device);
+    if let (Some(lanes), Some(file)) = (&mut lanes, file) {
+        lanes.restore(file, &training.carried_specs(&start.specs))?;
+    }
+    Ok(lanes)
 }

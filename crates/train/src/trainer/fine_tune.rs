@@ -109,9 +109,13 @@ impl Trainer {
             };
             let model = tuned_model(base, &tuning, &start.specs, values)?;
             let moments = checkpoint.optimizer.as_ref();
-            let format = start.state.config.moments;
-            let optimizer = load_optimizer(moments, &start.specs, format, &start.autodiff())?;
-            Ok((model, optimizer))
+            let optimizer = load_optimizer(
+                moments,
+                &start.specs,
+                &start.state.config,
+                &start.autodiff(),
+            )?;
+            Ok((model, optimizer, None))
         })
     }
 }

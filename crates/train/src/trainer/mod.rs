@@ -3,6 +3,7 @@
 mod accumulate;
 mod checkpoint;
 mod fine_tune;
+mod lanes;
 mod log;
 mod observer;
 mod pace;
@@ -29,6 +30,7 @@ use crate::{EvalMetrics, Evaluator, TrainDevice, TrainError};
 
 pub use checkpoint::load_model;
 pub use fine_tune::FineTuneSetup;
+use lanes::Lanes;
 pub use log::{MetricsCsv, TrainLogger};
 pub use observer::{EvaluationReport, RunInfo, StepReport, TrainObserver};
 use pace::Pace;
@@ -105,6 +107,8 @@ pub struct Trainer {
     precision: Precision,
     /// The loss scale, when products are in f16.
     scaler: Option<GradScaler>,
+    /// The states that the next windows begin with, where the run carries states.
+    lanes: Option<Lanes>,
     tokenizer_json: String,
     data: Arc<MmapDataset>,
     val: Option<Arc<MmapDataset>>,
@@ -162,16 +166,11 @@ impl Trainer {
         start.go_on(output_dir, overrides.max_steps, |start| {
             let device = start.autodiff();
             let model = load_model(&checkpoint.model, &start.config, &device)?;
-            let moments = checkpoint.optimizer.as_ref();
-            Ok((
-                model,
-                checkpoint::load_optimizer(
-                    moments,
-                    &start.specs,
-                    start.state.config.moments,
-                    &device,
-                )?,
-            ))
+            let file = checkpoint.optimizer.as_ref();
+            let training = &start.state.config;
+            let optimizer = checkpoint::load_optimizer(file, &start.specs, training, &device)?;
+            let lanes = checkpoint::load_lanes(file, start, &device)?;
+            Ok((model, optimizer, lanes))
         })
     }
 
@@ -203,7 +202,7 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<TrainStats, TrainError> {
         let training = self.state.config.clone();
-        let mut loader = DataLoader::new(
+        let (data, order) = (
             Arc::clone(&self.data),
             LoaderConfig {
                 batch_size: training.batch_size,
@@ -211,7 +210,11 @@ impl Trainer {
                 seed: self.state.seed,
                 start: self.state.batches_seen,
             },
-        )?;
+        );
+        let mut loader = match training.carry_state {
+            true => DataLoader::lanes(data, order, training.gradient_accumulation_steps)?,
+            false => DataLoader::new(data, order)?,
+        };
         let mut log = TrainLogger::open(self.lock.path(), self.state.step)?;
         observer.on_start(&RunInfo {
             device: self.selected.name.clone(),

@@ -12,6 +12,7 @@ use ptbr_model::{
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 
 use super::Trainer;
+use super::lanes::Lanes;
 use crate::device::Selected;
 use crate::model::Rwkv;
 use crate::optim::AdamW;
@@ -57,7 +58,8 @@ impl Start {
             ..self.state
         };
         self.trainer(&tokenizer, (data, val), output_dir, |start| {
-            Ok((weights(start)?, AdamW::default()))
+            let lanes = Lanes::new(&start.state.config, &start.config, &start.autodiff());
+            Ok((weights(start)?, AdamW::default(), lanes))
         })
     }
 
@@ -66,7 +68,7 @@ impl Start {
         mut self,
         output_dir: &Path,
         max_steps: Option<u64>,
-        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW), TrainError>,
+        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW, Option<Lanes>), TrainError>,
     ) -> Result<Trainer, TrainError> {
         let state = &mut self.state;
         if let Some(max_steps) = max_steps {
@@ -127,12 +129,15 @@ impl Start {
         tokenizer: &BpeTokenizer,
         (data, val): (Arc<MmapDataset>, Option<Arc<MmapDataset>>),
         output_dir: &Path,
-        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW), TrainError>,
+        weights: impl FnOnce(&Self) -> Result<(Rwkv, AdamW, Option<Lanes>), TrainError>,
     ) -> Result<Trainer, TrainError> {
         self.config.validate()?;
         self.state.config.validate()?;
         let checkpointing = &self.state.config.gradient_checkpointing;
         checkpointing.validate(self.config.n_layers)?;
+        if self.state.config.carry_state && self.state.fine_tune.is_some() {
+            return Err(TrainError::CarriedFineTune);
+        }
         for dataset in [Some(&data), val.as_ref()].into_iter().flatten() {
             dataset.check_vocabulary(self.config.vocab_size)?;
             if dataset.header().is_some() {
@@ -157,7 +162,7 @@ impl Start {
         if let Some(scaler) = &scaler {
             self.state.loss_scale = Some(scaler.state());
         }
-        let (model, optimizer) = weights(&self)?;
+        let (model, optimizer, lanes) = weights(&self)?;
         Ok(Trainer {
             model,
             optimizer,
@@ -166,6 +171,7 @@ impl Start {
             state: self.state,
             precision,
             scaler,
+            lanes,
             tokenizer_json: self.tokenizer_json,
             data,
             val,

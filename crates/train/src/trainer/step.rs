@@ -46,6 +46,10 @@ impl Trainer {
         if outcome == Outcome::Taken {
             self.update(&mut gradients, learning_rate, grad_norm, unscale);
         }
+        if let (Some(lanes), false) = (&mut self.lanes, loss.is_finite()) {
+            // The states that such a forward pass left are no numbers either.
+            lanes.forget();
+        }
         self.count(loss, outcome, pace);
         let state = &self.state;
         let (max_steps, tokens_per_second) = (state.config.max_steps, pace.recent());

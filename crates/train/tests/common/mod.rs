@@ -202,3 +202,14 @@ pub fn state_tuning() -> DomainFineTuneConfig {
         ..DomainFineTuneConfig::default()
     }
 }
+
+/// Moves the elements of a tensor by up to 0.2: nothing may be zero where every path is to carry a gradient.
+pub fn noise(name: &str, values: &mut Vec<f32>) {
+    let salt = name
+        .bytes()
+        .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+    for (i, v) in values.iter_mut().enumerate() {
+        let hash = (salt ^ i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        *v += 0.2 * ((hash >> 33) % 2001) as f32 / 1000.0 - 0.2;
+    }
+}

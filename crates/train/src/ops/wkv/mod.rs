@@ -60,6 +60,38 @@ impl WkvBatch {
         from
     }
 
+    /// `batch` windows of `seq_len` rows, each with a state slot of its own that it begins with and ends in; the rows that `fresh` (`[N]`)
+    /// marks begin a sequence without history.
+    pub fn carried(batch: usize, seq_len: usize, channels: usize, fresh: &[bool]) -> Self {
+        assert_eq!(fresh.len(), batch * seq_len, "one mark a row");
+        let mut sequences: Vec<Sequence> = Vec::with_capacity(batch);
+        for (row, fresh) in fresh.iter().enumerate() {
+            let (slot, first) = ((row / seq_len) as u32, row.is_multiple_of(seq_len));
+            if first || *fresh {
+                sequences.push(Sequence {
+                    first: row as u32,
+                    len: 0,
+                    slot_in: if *fresh { NO_STATE } else { slot },
+                    slot_out: NO_STATE,
+                });
+            }
+            if let Some(sequence) = sequences.last_mut() {
+                sequence.len += 1;
+                if (row + 1).is_multiple_of(seq_len) {
+                    sequence.slot_out = slot;
+                }
+            }
+        }
+        Self {
+            dims: WkvDims {
+                n: batch * seq_len,
+                c: channels,
+                slots: batch,
+            },
+            sequences: Arc::new(sequences),
+        }
+    }
+
     /// Rows of the operation's output: y, then aa, bb, pp of each slot.
     pub fn out_rows(&self) -> usize {
         self.dims.n + ptbr_kernels::STATE_ROWS * self.dims.slots
