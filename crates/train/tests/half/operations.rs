@@ -137,7 +137,9 @@ fn wkv_of_f16_is_that_of_the_rounded_numbers_in_f32() {
     for packed in [true, false] {
         let leaf = |seed| {
             // Multiples of 2^-8 in ±1 are numbers of f16, and twice as many digits are left for what is made of them.
-            let rounded = numbers(seed).iter().map(|x| (x * 256.0).round() / 256.0);
+            let rounded = numbers(seed)
+                .into_iter()
+                .map(|x| (x * 256.0).round() / 256.0);
             let rounded: Vec<f32> = rounded.collect();
             tensor(&rounded, shape, &device).require_grad()
         };
