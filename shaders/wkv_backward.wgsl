@@ -15,18 +15,46 @@
 // Pass 1 walks forward, leaves ln D_t in gk and y_t in gv, sums gw and gu. Pass 2 walks back and overwrites both: no array of length
 // T, so any T. X and Z are kept divided by e^scale. Every exponent in pass 2 is at most rounding above 0.
 //
+// HALVES: k and v are f16, two to a word; gradients and everything between are f32.
+//
 // Dispatch, limits: as wkv_forward. Each sequence writes its own five rows, to be summed by the caller in a fixed order.
 
 #import wkv_step
+#ifdef HALVES
+#import half_at
+#endif
 
 @group(0) @binding(0) var<storage, INPUT_ACCESS> wu: array<f32>; // [2, C]: w, u
+#ifdef HALVES
+@group(0) @binding(1) var<storage, INPUT_ACCESS> k: array<u32>; // [N · C / 2, rounded up]
+@group(0) @binding(2) var<storage, INPUT_ACCESS> v: array<u32>; // [N · C / 2, rounded up]
+#else
 @group(0) @binding(1) var<storage, INPUT_ACCESS> k: array<f32>; // [N, C]
 @group(0) @binding(2) var<storage, INPUT_ACCESS> v: array<f32>; // [N, C]
+#endif
 @group(0) @binding(3) var<storage, INPUT_ACCESS> seqs: array<vec4<u32>>; // [sequences]: first row, length, slot in, slot out
 @group(0) @binding(4) var<storage, INPUT_ACCESS> state_in: array<f32>; // [S, 3, C]: aa, bb, pp
 @group(0) @binding(5) var<storage, INPUT_ACCESS> grad_out: array<f32>; // [N + 3·S, C]: of y, then of aa, bb, pp of each slot
 @group(0) @binding(6) var<storage, read_write> grads: array<f32>; // [2·N + 5·sequences, C]: gk, gv, then gw, gu, gaa, gbb, gpp
 @group(0) @binding(7) var<storage, INPUT_ACCESS> params: array<u32>; // C, sequences, N
+
+#ifdef HALVES
+fn key(at: u32) -> f32 {
+    return half_at(k[at / 2u], at);
+}
+
+fn value(at: u32) -> f32 {
+    return half_at(v[at / 2u], at);
+}
+#else
+fn key(at: u32) -> f32 {
+    return k[at];
+}
+
+fn value(at: u32) -> f32 {
+    return v[at];
+}
+#endif
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -57,8 +85,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var winner = 0u; // 1 + t of the key that is pp's maximum; 0: the initial pp
     var at = first;
     for (var t = 0u; t < seq.y; t++) {
-        let kt = k[at];
-        let vt = v[at];
+        let kt = key(at);
+        let vt = value(at);
         let o = wkv_output(s, u, kt, vt);
         let y = o.numerator / o.denominator;
         let q = grad_out[at] / o.denominator;
@@ -91,8 +119,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     // Pass 2.
     for (var t = seq.y; t > 0u; t--) {
         at -= channels;
-        let kt = k[at];
-        let vt = v[at];
+        let kt = key(at);
+        let vt = value(at);
         let g = grad_out[at];
         let log_d = grads[at];
         let y = grads[at + gv_offset];

@@ -36,6 +36,26 @@ pub enum Device {
     Gpu,
 }
 
+/// Number format of the matrix products of training.
+#[cfg(feature = "train")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// Everything in f32
+    F32,
+    /// Products in f16 with sums in f32 and a loss scale; weights and moments in f32. For GPUs
+    F16,
+}
+
+#[cfg(feature = "train")]
+impl From<PrecisionName> for ptbr_model::Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F16 => Self::F16,
+        }
+    }
+}
+
 /// Where the inference engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EngineDevice {

@@ -76,25 +76,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from rwkv4_torch import Rwkv4, Wkv, load_checkpoint, read_safetensors, wkv_naive, write_safetensors  # noqa: E402
+from rwkv4_torch import L2Wrap, Rwkv4, Wkv, load_checkpoint, read_safetensors, wkv_naive, write_safetensors  # noqa: E402
 
 torch.set_num_threads(args.threads)
-
-
-class L2Wrap(torch.autograd.Function):
-    """Adds max_logit * 1e-4 / (B*T) to the gradient of each row's largest logit; the loss is passed through."""
-
-    @staticmethod
-    def forward(ctx, loss, logits):
-        ctx.save_for_backward(logits)
-        return loss
-
-    @staticmethod
-    def backward(ctx, grad):
-        (logits,) = ctx.saved_tensors
-        top, index = logits.max(-1, keepdim=True)
-        extra = torch.zeros_like(logits).scatter_(-1, index, top * (1e-4 / (logits.shape[0] * logits.shape[1])))
-        return grad, extra
 
 
 def loss_of(model, inputs, targets):
@@ -157,7 +141,7 @@ def measure():
     batch, seq = args.batch or batch, args.seq or seq
     torch.manual_seed(args.seed)
     speed = blas_speed()
-    model = Rwkv4(vocab, channels, layers, use_wkv=not args.no_wkv)
+    model = Rwkv4(vocab, channels, layers, wkv=(lambda w, u, k, v: k * v) if args.no_wkv else Wkv.apply)
     optimizer = optimizer_of(model)
     parameters = sum(p.numel() for p in model.parameters())
     times, cpu_times, first, spent = [], [], None, 0.0

@@ -79,6 +79,22 @@ def wkv_naive(w, u, k, v):
     return torch.stack(rows, 1)
 
 
+class L2Wrap(torch.autograd.Function):
+    """Adds max_logit * 1e-4 / (B*T) to the gradient of each row's largest logit; the loss is passed through."""
+
+    @staticmethod
+    def forward(ctx, loss, logits):
+        ctx.save_for_backward(logits)
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):
+        (logits,) = ctx.saved_tensors
+        top, index = logits.max(-1, keepdim=True)
+        extra = torch.zeros_like(logits).scatter_(-1, index, top * (1e-4 / (logits.shape[0] * logits.shape[1])))
+        return grad, extra
+
+
 def token_shift(x, *mixes):
     """For each mix m [1, 1, C]: x m + previous (1 - m), where previous is the row before, zeros before the first. x [B, T, C].
 
@@ -90,9 +106,9 @@ def token_shift(x, *mixes):
 
 
 class TimeMixing(nn.Module):
-    def __init__(self, channels, layer, layers, use_wkv):
+    def __init__(self, channels, layer, layers, wkv):
         super().__init__()
-        self.use_wkv = use_wkv
+        self.wkv = wkv
         depth = layer / max(layers - 1, 1)
         rest = 1 - layer / layers
         h = torch.arange(channels, dtype=torch.float32)
@@ -107,8 +123,7 @@ class TimeMixing(nn.Module):
     def forward(self, x):
         xk, xv, xr = token_shift(x, self.time_mix_k, self.time_mix_v, self.time_mix_r)
         k, v, r = self.key(xk), self.value(xv), torch.sigmoid(self.receptance(xr))
-        y = Wkv.apply(-self.time_decay.exp(), self.time_first, k, v) if self.use_wkv else k * v
-        return self.output(r * y)
+        return self.output(r * self.wkv(-self.time_decay.exp(), self.time_first, k, v))
 
 
 class ChannelMixing(nn.Module):
@@ -128,12 +143,12 @@ class ChannelMixing(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, channels, hidden, layer, layers, eps, use_wkv):
+    def __init__(self, channels, hidden, layer, layers, eps, wkv):
         super().__init__()
         if layer == 0:
             self.ln0 = nn.LayerNorm(channels, eps)
         self.ln1, self.ln2 = nn.LayerNorm(channels, eps), nn.LayerNorm(channels, eps)
-        self.att = TimeMixing(channels, layer, layers, use_wkv)
+        self.att = TimeMixing(channels, layer, layers, wkv)
         self.ffn = ChannelMixing(channels, hidden, layer, layers)
 
     def forward(self, x):
@@ -144,11 +159,13 @@ class Block(nn.Module):
 
 
 class Rwkv4(nn.Module):
-    def __init__(self, vocab, channels, layers, hidden=None, eps=1e-5, use_wkv=True, init=True):
+    """wkv(w, u, k, v): the compiled operation, or anything else of its signature."""
+
+    def __init__(self, vocab, channels, layers, hidden=None, eps=1e-5, wkv=Wkv.apply, init=True):
         super().__init__()
         hidden = hidden or 4 * channels
         self.emb = nn.Embedding(vocab, channels)
-        self.blocks = nn.ModuleList(Block(channels, hidden, i, layers, eps, use_wkv) for i in range(layers))
+        self.blocks = nn.ModuleList(Block(channels, hidden, i, layers, eps, wkv) for i in range(layers))
         self.ln_out = nn.LayerNorm(channels, eps)
         self.head = nn.Linear(channels, vocab, bias=False)
         if init:
@@ -204,13 +221,13 @@ def write_safetensors(path, tensors):
     Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data))
 
 
-def load_checkpoint(path, use_wkv=True):
+def load_checkpoint(path, wkv=Wkv.apply):
     """The model of a checkpoint folder (its model.safetensors) or of a safetensors file; sizes come from the shapes."""
     path = Path(path)
     tensors = read_safetensors(path / "model.safetensors" if path.is_dir() else path)
     layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
     vocab, channels = tensors["emb.weight"].shape
     hidden = tensors["blocks.0.ffn.key.weight"].shape[0]
-    model = Rwkv4(vocab, channels, layers, hidden, use_wkv=use_wkv, init=False)
+    model = Rwkv4(vocab, channels, layers, hidden, wkv=wkv, init=False)
     model.load_state_dict({n: t.reshape(model.get_parameter(n).shape) for n, t in tensors.items()}, strict=True)
     return model

@@ -6,6 +6,7 @@ mod common;
 use common::gpu::{Gpu, adapters};
 use common::{Case, Numbers, Random};
 use ptbr_kernels::{Kernel, WKV_KNOWN_ANSWER, WkvKnownAnswer, cpu, table};
+use ptbr_model::half_of;
 
 /// Rounding of a few terms of order 1.
 const FLOOR: f32 = 1e-6;
@@ -21,7 +22,42 @@ const PAIRS: [(Kernel, Kernel); 2] = [
     ),
 ];
 
+/// The same for k and v in f16.
+const HALVES: [(Kernel, Kernel); 1] = [(
+    table::WKV_FORWARD_HALVES_READ_WRITE,
+    table::WKV_BACKWARD_HALVES_READ_WRITE,
+)];
+
+/// Every permutation against the twins, which take the rounded k and v in f32 where the shaders take halves.
 fn compare(gpu: &Gpu, case: &Case, floor: f32) {
+    let words = bytemuck::cast_slice::<f32, u32>;
+    compare_with(gpu, &PAIRS, case, [words(&case.k), words(&case.v)], floor);
+    let halves = [&case.k, &case.v].map(|x| {
+        let mut halves = vec![0; x.len().div_ceil(2)];
+        cpu::f32_to_f16(x, &mut halves).expect("packed");
+        halves
+    });
+    let [k, v] = [0, 1].map(|i| {
+        let unpacked = (0..case.k.len()).map(|at| half_of(&halves[i], at));
+        unpacked.collect()
+    });
+    let rounded = Case {
+        k,
+        v,
+        ..case.clone()
+    };
+    compare_with(gpu, &HALVES, &rounded, [&halves[0], &halves[1]], floor);
+}
+
+/// `kernels` on a case whose k and v they read as `inputs`.
+fn compare_with(
+    gpu: &Gpu,
+    kernels: &[(Kernel, Kernel)],
+    case: &Case,
+    inputs: [&[u32]; 2],
+    floor: f32,
+) {
+    let [k_words, v_words] = inputs;
     let (mut out, mut grads) = (case.poisoned_out(), case.poisoned_grads());
     let Case {
         dims,
@@ -39,11 +75,11 @@ fn compare(gpu: &Gpu, case: &Case, floor: f32) {
     let params = dims.params(seqs.len()).expect("small");
     let workgroups = dims.workgroups(seqs.len()).expect("small");
     let sequences = bytemuck::cast_slice(seqs);
-    for (forward, backward) in &PAIRS {
+    for (forward, backward) in kernels {
         let inputs = [
             words(wu),
-            words(k),
-            words(v),
+            k_words,
+            v_words,
             sequences,
             words(state_in),
             &params,
@@ -53,8 +89,8 @@ fn compare(gpu: &Gpu, case: &Case, floor: f32) {
 
         let inputs = [
             words(wu),
-            words(k),
-            words(v),
+            k_words,
+            v_words,
             sequences,
             words(state_in),
             words(grad_out),

@@ -103,7 +103,7 @@ impl Vectors {
 struct Kept {
     /// By a layer, for the backward pass.
     layer: Vectors,
-    /// Of these, the vectors that only products read: f16 under [`Precision::F16`].
+    /// Of these, the vectors that only products and WKV read: f16 under [`Precision::F16`].
     operands: Vectors,
     /// Outside of the layers, and while a layer's gradients are made.
     passing: Vectors,
@@ -149,7 +149,7 @@ impl Placement {
                     d_ffn: 3,
                 },
                 operands: Vectors {
-                    d_model: 6,
+                    d_model: 8,
                     d_ffn: 1,
                 },
                 passing: Vectors {
@@ -380,7 +380,7 @@ mod tests {
             config.estimated_vram(8, 256, Precision::F16),
         );
         let (rows, layers) = (8 * 256, 6);
-        let operands = 6 * 256 + 1024;
+        let operands = 8 * 256 + 1024;
         assert_eq!(
             full.activations - half.activations,
             rows * layers * operands * 2

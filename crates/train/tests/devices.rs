@@ -4,18 +4,14 @@ mod common;
 
 use std::sync::atomic::AtomicBool;
 
-use common::{Recorder, trainer, training};
-use ptbr_train::{TrainDevice, device, ops::wkv::wgsl_launches};
+use common::{Recorder, adapter, trainer, training};
+use ptbr_train::{TrainDevice, ops::wkv::wgsl_launches};
 
 const STEPS: u64 = 20;
 
 #[test]
 fn twenty_steps_agree_between_cpu_and_gpu() {
-    let adapters = device::adapters();
-    let adapter = adapters.first().expect(
-        "there is no GPU adapter; a software one is enough: apt-get install mesa-vulkan-drivers libvulkan1",
-    );
-    println!("adapter: {} ({})", adapter.name, adapter.backend);
+    adapter();
     let folder = tempfile::tempdir().expect("a folder");
     let losses = |name: &str, device| {
         let mut recorder = Recorder::default();

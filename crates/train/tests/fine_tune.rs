@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Recorder, all_targets, base_file, fine_tune, state_tuning, trainer, training};
 use ptbr_model::{
-    ArchConfig, CheckpointError, DomainFineTuneConfig, ModelFileInfo, TensorSpec, Verify,
-    WeightFormat, find_fine_tune_checkpoint, model_id, open_checkpoint, open_fine_tune_checkpoint,
-    write_model_file,
+    ArchConfig, CheckpointError, DomainFineTuneConfig, ModelFileInfo, Precision, TensorSpec,
+    Verify, WeightFormat, find_fine_tune_checkpoint, model_id, open_checkpoint,
+    open_fine_tune_checkpoint, write_model_file,
 };
 use ptbr_train::fine_tune::{BaseModel, FineTuned, initial_values, trained_specs, tuned_model};
 use ptbr_train::model::parameters::{build, f32_values};
@@ -41,7 +41,7 @@ fn windows(base: &BaseModel, batch: usize, seq_len: usize) -> Windows {
 fn logits(model: &Rwkv, base: &BaseModel) -> Vec<f32> {
     let windows = windows(base, 2, 9);
     let hidden = model.hidden(base.config(), &windows, ForwardOptions::EVALUATION);
-    let logits = model.head.forward(hidden).into_data();
+    let logits = model.head.forward(hidden, Precision::F32).into_data();
     logits.try_into_vec::<f32>().expect("f32 logits")
 }
 

@@ -4,18 +4,14 @@ mod common;
 
 use std::sync::atomic::AtomicBool;
 
-use common::{Recorder, all_targets, base_file, fine_tune, state_tuning};
+use common::{Recorder, adapter, all_targets, base_file, fine_tune, state_tuning};
 use ptbr_model::WeightFormat;
 use ptbr_train::fine_tune::BaseModel;
-use ptbr_train::{TrainDevice, device, ops::wkv::wgsl_launches};
+use ptbr_train::{TrainDevice, ops::wkv::wgsl_launches};
 
 #[test]
 fn five_steps_agree_between_cpu_and_gpu() {
-    let adapters = device::adapters();
-    let adapter = adapters.first().expect(
-        "there is no GPU adapter; a software one is enough: apt-get install mesa-vulkan-drivers libvulkan1",
-    );
-    println!("adapter: {} ({})", adapter.name, adapter.backend);
+    adapter();
     let folder = tempfile::tempdir().expect("a folder");
     let path = base_file(folder.path(), WeightFormat::Int8);
     for (method, tuning) in [("lora", all_targets()), ("state", state_tuning())] {

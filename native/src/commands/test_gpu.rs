@@ -17,7 +17,7 @@ use super::test_gpu_memory;
 use crate::Outcome;
 use crate::gpu_check::check_wkv;
 use crate::model_size::named_size;
-use crate::options::Common;
+use crate::options::{Common, PrecisionName};
 use crate::training::MemorySize;
 use crate::ui::{self, Ui};
 
@@ -41,6 +41,9 @@ pub struct Args {
     /// Tokens in a sequence
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub seq_len: usize,
+    /// Number format of the step's matrix products
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
     /// Say by arithmetic which settings of --model-size fit in so much memory, as 16GB, and do nothing else: needs no GPU
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<MemorySize>,
@@ -65,6 +68,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         batch_size: args.batch_size,
         seq_len: args.seq_len,
         gradient_accumulation_steps: 1,
+        precision: args.precision.into(),
         ..TrainingConfig::default()
     };
     training.validate()?;
@@ -83,8 +87,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
     }
 
     ui.line(format!(
-        "step     {} on {}, {} x {} tokens",
-        args.model_size, first.name, args.batch_size, args.seq_len
+        "step     {} on {}, {} x {} tokens, products in {}",
+        args.model_size, first.name, args.batch_size, args.seq_len, training.precision
     ))?;
     let step = match one_step(&args.model_size, training) {
         Ok(step) => {
@@ -97,7 +101,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
                 ui::duration(std::time::Duration::from_secs_f64(step.seconds)),
                 if is_right { "" } else { ": WRONG" }
             ))?;
-            json!({ "model_size": args.model_size, "loss": step.loss, "expected_loss": expected, "seconds": step.seconds })
+            json!({ "model_size": args.model_size, "precision": Precision::from(args.precision), "loss": step.loss, "expected_loss": expected, "seconds": step.seconds })
         }
         Err(error) => {
             ok = false;
@@ -247,7 +251,7 @@ fn which_fit(adapter: &Adapter, args: &Args, ui: &Ui) -> Result<Vec<Value>> {
     for name in PRESETS {
         let config = preset(name)?;
         let bytes = config
-            .estimated_vram(args.batch_size, args.seq_len, Precision::F32)
+            .estimated_vram(args.batch_size, args.seq_len, args.precision.into())
             .total();
         let fits = fits(&selected, &config, args);
         ui.line(match &fits {

@@ -74,6 +74,11 @@ impl Console {
         self.bar.finish_and_clear();
     }
 
+    /// A remark on stderr, above the bar.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| self.ui.note(text));
+    }
+
     /// A line above the bar.
     fn say(&self, text: &str) {
         let ui = self.ui;
@@ -102,10 +107,14 @@ impl TrainObserver for Console {
             ui::thousands(step.tokens_per_second as u64)
         ));
         if step.skipped {
-            self.say(&format!(
-                "step {}: the gradient is not a number; skipped",
-                step.step
-            ));
+            self.say(&match step.loss_scale {
+                Some(scale) => format!(
+                    "step {}: the gradient overflows at the loss scale {}; skipped",
+                    step.step,
+                    ui::thousands(scale as u64)
+                ),
+                None => format!("step {}: the gradient is not a number; skipped", step.step),
+            });
         } else if self.log_every > 0
             && (step.step.is_multiple_of(self.log_every) || step.step == step.max_steps)
         {

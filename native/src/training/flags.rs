@@ -6,6 +6,7 @@ use ptbr_model::{Recipe, RwkvConfig, TrainingConfig};
 
 use super::memory_flags::MemoryFlags;
 use crate::model_size::named_size;
+use crate::options::PrecisionName;
 
 /// Where the defaults of a run come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +51,9 @@ pub struct Hyperparameters {
     /// Dropout probability [default: the model size's, 0.1 but for nano; 0 with --recipe rwkv4]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub dropout: Option<f64>,
+    /// Number format of the matrix products; f16 is for GPUs [default: f32]
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionName>,
     /// Where the defaults come from
     #[arg(long, value_enum, default_value_t = RecipeName::Default)]
     pub recipe: RecipeName,
@@ -105,6 +109,7 @@ impl Hyperparameters {
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             gradient_clip: self.gradient_clip.unwrap_or(base.gradient_clip),
             dropout: self.dropout.or(base.dropout),
+            precision: self.precision.map_or(base.precision, Into::into),
             seed: self.seed.unwrap_or(base.seed),
             save_every: self.save_every.unwrap_or(base.save_every),
             keep_last: self.keep_last.unwrap_or(base.keep_last),

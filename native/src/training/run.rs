@@ -265,6 +265,12 @@ pub fn run_to_its_end(
     stop: &AtomicBool,
 ) -> Result<TrainingResult> {
     allocator::keep_freed_memory();
+    let (asked, precision) = (trainer.state().config.precision, trainer.precision());
+    if asked != precision {
+        console.note(&format!(
+            "the run was begun in {asked}; on the CPU it goes on in {precision}"
+        ));
+    }
     let start = Instant::now();
     let stats = trainer.run(console, stop);
     console.finish();

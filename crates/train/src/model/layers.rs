@@ -10,8 +10,9 @@ use super::LoraAdapter;
 use crate::ops::embedding::{embedding, stored_rows};
 use crate::ops::frozen::{adapted_linear, frozen_linear};
 use crate::ops::head_loss::{HeadOutput, frozen_head_loss, head_loss, loss_of_logits};
+use crate::ops::layer_norm::layer_norm;
+use crate::ops::linear::{linear, linear_to_kernel};
 use crate::ops::stored::StoredMatrix;
-use crate::ops::{layer_norm::layer_norm, linear::linear};
 
 /// Layer norm over the channels.
 #[derive(Module, Debug)]
@@ -96,6 +97,14 @@ impl Projection {
                 let [a, b] = lora.factors();
                 adapted_linear(x, weight, a, b, lora.scale())
             }
+        }
+    }
+
+    /// [`Projection::forward`] for WKV, which reads f16 as well as f32: what is f16 anyway stays so.
+    pub fn forward_to_wkv(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
+        match (self.weight(), &self.lora) {
+            (Weight::Tensor(weight), None) => linear_to_kernel(x, weight.val(), precision),
+            _ => self.forward(x, precision),
         }
     }
 

@@ -46,8 +46,10 @@ impl TimeMixing {
             let start = state.map(|state| state.att_x.val());
             token_shift(x.clone(), mix.val(), start, seq_len)
         };
-        let k = self.key.forward(shift(&self.time_mix_k), precision);
-        let v = self.value.forward(shift(&self.time_mix_v), precision);
+        let k = self.key.forward_to_wkv(shift(&self.time_mix_k), precision);
+        let v = self
+            .value
+            .forward_to_wkv(shift(&self.time_mix_v), precision);
         let r = self.receptance.forward(shift(&self.time_mix_r), precision);
         let (w, u) = (self.time_decay.val().exp().neg(), self.time_first.val());
         let windows = rows / seq_len;

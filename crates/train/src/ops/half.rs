@@ -25,19 +25,26 @@ pub trait HalfOps: Backend {
     /// f32 → f16, to the nearest and ties to even, from 65,520 on infinity; f16 stays as it is.
     fn to_half(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// One of the three products of a layer, from operands in f32, which are rounded, or f16; the result is f32. All widths are even.
+    /// One of the three products of a layer, from operands in f32, which are rounded, or f16; all widths are even. The result is f32;
+    /// that of a forward product is f16 where `packed` asks for it and WGSL runs.
     fn half_product(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         product: LinearProduct,
+        packed: bool,
     ) -> FloatTensor<Self>;
 }
 
 /// `x Wᵀ` in f16 on the GPU backend, differentiable.
 #[backend_extension(Autodiff, Cube)]
 pub trait HalfLinearOps: Backend {
-    /// x `[N, I]` and weight `[O, I]`, each f32 or f16, O and I even → `[N, O]` in f32. Gradients are f32.
-    fn half_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// x `[N, I]` and weight `[O, I]`, each f32 or f16, O and I even → `[N, O]` in the format that [`HalfOps::half_product`] gives.
+    /// Gradients are f32.
+    fn half_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        packed: bool,
+    ) -> FloatTensor<Self>;
 }
 
 impl HalfOps for CubeBackend {
@@ -67,17 +74,22 @@ impl HalfOps for CubeBackend {
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         product: LinearProduct,
+        packed: bool,
     ) -> FloatTensor<Self> {
         let [a, b] = [a, b].map(Self::to_half);
         if !runs_wgsl(&a.client) {
             return Self::float_cast(burn_product(a, b, product), FloatDType::F32);
         }
         let [of_a, of_b] = [&a, &b].map(|t| [0, 1].map(|dim| t.shape()[dim]));
+        let packed = packed && product == LinearProduct::Forward;
         let ([rows, inputs, outputs], terms, kernel): (_, _, &'static Kernel) = match product {
             LinearProduct::Forward => (
                 [of_a[0], of_a[1], of_b[0]],
                 [of_a[1], of_b[1]],
-                &table::MATMUL_F16_FORWARD_F32_READ_WRITE,
+                match packed {
+                    true => &table::MATMUL_F16_FORWARD_F16_READ_WRITE,
+                    false => &table::MATMUL_F16_FORWARD_F32_READ_WRITE,
+                },
             ),
             LinearProduct::InputGradient => (
                 [of_a[0], of_b[1], of_a[1]],
@@ -105,17 +117,18 @@ impl HalfOps for CubeBackend {
             outputs: o,
             add: false,
         };
-        let workgroups = sized(params.workgroups(false));
+        let workgroups = sized(params.workgroups(packed));
         let shape = match product {
             LinearProduct::Forward => [rows, outputs],
             LinearProduct::InputGradient => [rows, inputs],
             LinearProduct::WeightGradient => [outputs, inputs],
         };
-        let out = a.client.empty(shape[0] * shape[1] * size_of::<f32>());
+        let dtype = if packed { DType::F16 } else { DType::F32 };
+        let out = a.client.empty(shape[0] * shape[1] * dtype.size());
         let buffers = [&a.handle, &b.handle, &out];
         launch(&a.client, kernel, &buffers, &params.words(), workgroups);
         let shape = Shape::from(shape.to_vec());
-        filled(&a.client, &a.device, shape, out, DType::F32)
+        filled(&a.client, &a.device, shape, out, dtype)
     }
 }
 
@@ -130,8 +143,12 @@ fn burn_product(a: CubeTensor, b: CubeTensor, product: LinearProduct) -> CubeTen
 }
 
 impl HalfLinearOps for CubeBackend {
-    fn half_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::half_product(x, weight, LinearProduct::Forward)
+    fn half_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        packed: bool,
+    ) -> FloatTensor<Self> {
+        Self::half_product(x, weight, LinearProduct::Forward, packed)
     }
 }
 
@@ -160,18 +177,23 @@ impl<B: HalfOps> Backward<B, 2> for HalfLinearBackward {
         let Kept { x, weight } = ops.state;
         let [of_x, of_weight] = ops.parents;
         if let (Some(node), Some(weight)) = (of_x, weight) {
-            let product = B::half_product(grad.clone(), weight, LinearProduct::InputGradient);
+            let product =
+                B::half_product(grad.clone(), weight, LinearProduct::InputGradient, false);
             grads.register::<B>(node.id, product);
         }
         if let (Some(node), Some(x)) = (of_weight, x) {
-            let product = B::half_product(grad, x, LinearProduct::WeightGradient);
+            let product = B::half_product(grad, x, LinearProduct::WeightGradient, false);
             grads.register::<B>(node.id, product);
         }
     }
 }
 
 impl<B: HalfLinearOps + HalfOps, C: CheckpointStrategy> HalfLinearOps for Autodiff<B, C> {
-    fn half_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn half_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        packed: bool,
+    ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node()];
         let [x_wants, weight_wants] = [x.is_tracked(), weight.is_tracked()];
         let x = B::to_half(x.into_primitive());
@@ -186,18 +208,21 @@ impl<B: HalfLinearOps + HalfOps, C: CheckpointStrategy> HalfLinearOps for Autodi
                     x: weight_wants.then(|| x.clone()),
                     weight: x_wants.then(|| weight.clone()),
                 };
-                prep.finish(kept, B::half_linear(x, weight))
+                prep.finish(kept, B::half_linear(x, weight, packed))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::half_linear(x, weight)),
+            OpsKind::UnTracked(prep) => prep.finish(B::half_linear(x, weight, packed)),
         }
     }
 }
 
-/// `x Wᵀ` in f16 with sums in f32: x `[N, I]`, weight `[O, I]` → `[N, O]` in f32. Of any width: an odd one is padded.
-pub(super) fn half_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+/// `x Wᵀ` in f16 with sums in f32: x `[N, I]`, weight `[O, I]` → `[N, O]`. Of any width: an odd one is padded. The result is f32; where
+/// `packed` asks for it, WGSL runs and O is even it is f16, for a kernel of `shaders/` to read.
+pub(super) fn half_linear(x: Tensor<2>, weight: Tensor<2>, packed: bool) -> Tensor<2> {
     let ([rows, _], [outputs, _]) = (x.dims(), weight.dims());
+    let packed = packed && outputs.is_multiple_of(2);
     let (x, weight) = (even(x, 1), even(even(weight, 1), 0));
-    let y = <Dispatch as HalfLinearOps>::half_linear(x.into_dispatch(), weight.into_dispatch());
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let y = <Dispatch as HalfLinearOps>::half_linear(x, weight, packed);
     cropped(Tensor::from_dispatch(y), [rows, outputs])
 }
 
@@ -235,6 +260,6 @@ pub(super) fn half_product(
     shape: [usize; 2],
 ) -> Tensor<2> {
     let [a, b] = [a, b].map(|x| even(x, 1).into_dispatch());
-    let out = <Dispatch as HalfOps>::half_product(a, b, product);
+    let out = <Dispatch as HalfOps>::half_product(a, b, product, false);
     cropped(Tensor::from_dispatch(out), shape)
 }

@@ -65,7 +65,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2
     if !host::is_host(&x.device()) {
         return match precision {
             Precision::F32 => x.matmul(weight.transpose()),
-            Precision::F16 => half_linear(x, weight),
+            Precision::F16 => half_linear(x, weight, false),
         };
     }
     let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
@@ -79,4 +79,13 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2
         },
         [rows, outputs],
     )
+}
+
+/// [`linear`] for a reader that takes f16 as well as f32, as [`wkv`](super::wkv::wkv) does for k and v: a product in f16 stays in f16
+/// where the kernels of `shaders/` run, and is never f32 in memory.
+pub fn linear_to_kernel(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
+    match precision {
+        Precision::F16 if !host::is_host(&x.device()) => half_linear(x, weight, true),
+        _ => linear(x, weight, precision),
+    }
 }

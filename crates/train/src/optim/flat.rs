@@ -2,11 +2,12 @@
 
 use std::io;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use crate::ops::host::{contiguous, elements, flex_tensor};
+use crate::ops::kernels::expect_dtype;
 
 /// Elements in a block. Sums are taken within a block and then over the blocks in order, whatever the number of threads.
 pub(super) const BLOCK: usize = 1 << 16;
@@ -36,6 +37,7 @@ impl Flat {
                 })
             }
             Err(_) => {
+                expect_dtype("a parameter or gradient", tensor.dtype(), DType::F32);
                 let len = tensor.shape().num_elements();
                 Self::Device(tensor.reshape([len]))
             }

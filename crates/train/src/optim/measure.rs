@@ -10,7 +10,7 @@ use ptbr_kernels::table;
 use super::flat::{Flat, sum_of_squares};
 use super::gradients::GradientSum;
 use crate::ops::head_loss::LossReport;
-use crate::ops::kernels::{expect_dtype, filled, launch, runs_wgsl, sized, upload};
+use crate::ops::kernels::{filled, launch, runs_wgsl, sized, upload};
 
 /// The answers.
 #[derive(Debug, Clone)]
@@ -91,7 +91,6 @@ fn stats(gradients: &[CubeTensor], unscale: f64) -> Tensor<1> {
     let mut slots = 0;
     let mut launches = Vec::with_capacity(gradients.len());
     for gradient in gradients {
-        expect_dtype("a gradient", gradient.dtype, DType::F32);
         let params = GradStatsParams {
             elements: u32::try_from(gradient.meta.num_elements()).unwrap_or(u32::MAX),
             first_slot: slots,
@@ -115,7 +114,6 @@ fn stats(gradients: &[CubeTensor], unscale: f64) -> Tensor<1> {
 /// A gradient on a GPU times `factor`, which is uploaded once.
 fn multiplied(gradient: Tensor<1>, factor: f32, uploaded: &mut Option<Handle>) -> Tensor<1> {
     let gradient = into_contiguous(cube(gradient));
-    expect_dtype("a gradient", gradient.dtype, DType::F32);
     if !runs_wgsl(&gradient.client) || !gradient.handle.can_mut() {
         return Tensor::from_primitive::<CubeBackend>(gradient) * factor;
     }

@@ -28,18 +28,20 @@ struct LineFile {
 }
 
 impl LineFile {
-    /// Opens `path`, keeping the lines that `keep` accepts: rows after the checkpoint that a run resumes from will be written again.
-    fn open(path: PathBuf, keep: &dyn Fn(&str) -> bool) -> Result<Self, TrainError> {
+    /// Opens `path`, which begins with `header` and goes on with the lines that `keep` accepts: rows after the checkpoint that a run
+    /// resumes from will be written again.
+    fn open(
+        path: PathBuf,
+        header: &str,
+        keep: &dyn Fn(String) -> Option<String>,
+    ) -> Result<Self, TrainError> {
         let failed = |source| TrainError::Log {
             path: path.clone(),
             source,
         };
-        if path.exists() {
-            let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-            rewrite(&path, &temporary, keep).map_err(failed)?;
-        }
+        let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+        rewrite(&path, &temporary, header, keep).map_err(failed)?;
         let file = OpenOptions::new()
-            .create(true)
             .append(true)
             .open(&path)
             .map_err(failed)?;
@@ -56,11 +58,21 @@ impl LineFile {
     }
 }
 
-fn rewrite(path: &Path, temporary: &Path, keep: &dyn Fn(&str) -> bool) -> io::Result<()> {
+fn rewrite(
+    path: &Path,
+    temporary: &Path,
+    header: &str,
+    keep: &dyn Fn(String) -> Option<String>,
+) -> io::Result<()> {
     let mut kept = File::create(temporary)?;
-    for line in BufReader::new(File::open(path)?).lines() {
-        let line = line?;
-        if keep(&line) {
+    kept.write_all(header.as_bytes())?;
+    let lines = match File::open(path) {
+        Ok(file) => Some(BufReader::new(file).lines()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    for line in lines.into_iter().flatten() {
+        if let Some(line) = keep(line?) {
             writeln!(kept, "{line}")?;
         }
     }
@@ -70,19 +82,16 @@ fn rewrite(path: &Path, temporary: &Path, keep: &dyn Fn(&str) -> bool) -> io::Re
 
 impl MetricsCsv {
     fn open(folder: &Path, step: u64) -> Result<Self, TrainError> {
-        let keep = move |line: &str| {
-            line.split(',')
-                .next()
-                .is_some_and(|first| first.parse::<u64>().is_ok_and(|s| s <= step))
+        let columns = COLUMNS.matches(',').count();
+        // Rows of a version that had fewer columns get empty cells.
+        let keep = |mut row: String| {
+            let of = row.split(',').next()?.parse::<u64>().ok()?;
+            let missing = columns.saturating_sub(row.matches(',').count());
+            row.push_str(&",".repeat(missing));
+            (of <= step).then_some(row)
         };
-        let mut file = LineFile::open(folder.join("metrics.csv"), &|line| {
-            line == COLUMNS || keep(line)
-        })?;
-        let empty = file.file.metadata().is_ok_and(|m| m.len() == 0);
-        if empty {
-            file.line(COLUMNS)?;
-        }
-        Ok(Self(file))
+        let path = folder.join("metrics.csv");
+        LineFile::open(path, &format!("{COLUMNS}\n"), &keep).map(Self)
     }
 
     fn step(&mut self, r: &StepReport) -> Result<(), TrainError> {
@@ -118,13 +127,13 @@ impl MetricsCsv {
 impl TrainLogger {
     /// Opens the files in `folder`; rows of steps after `step` are dropped.
     pub fn open(folder: &Path, step: u64) -> Result<Self, TrainError> {
-        let keep = move |line: &str| {
-            let value = serde_json::from_str::<serde_json::Value>(line);
-            value.is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
+        let keep = |line: String| {
+            let row = serde_json::from_str::<serde_json::Value>(&line).ok()?;
+            (row["step"].as_u64()? <= step).then_some(line)
         };
         Ok(Self {
             csv: MetricsCsv::open(folder, step)?,
-            jsonl: LineFile::open(folder.join("metrics.jsonl"), &keep)?,
+            jsonl: LineFile::open(folder.join("metrics.jsonl"), "", &keep)?,
         })
     }
 
@@ -152,4 +161,25 @@ impl TrainLogger {
 fn tagged(kind: &str, mut row: serde_json::Value) -> serde_json::Value {
     row["kind"] = json!(kind);
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_an_older_version_goes_on_under_todays_columns() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.csv");
+        let old = COLUMNS.rsplit_once(',').expect("columns").0;
+        let rows = [
+            "1,train,2,2,1,1,9,8,0.1,0,,,",
+            "2,train,3,2,1,1,9,16,0.2,0,,,",
+        ];
+        fs::write(&path, format!("{old}\n{}\n{}\n", rows[0], rows[1])).expect("written");
+        let mut csv = MetricsCsv::open(folder.path(), 1).expect("opened");
+        csv.0.line("2,train").expect("written");
+        let found = fs::read_to_string(&path).expect("read");
+        assert_eq!(found, format!("{COLUMNS}\n{},\n2,train\n", rows[0]));
+    }
 }

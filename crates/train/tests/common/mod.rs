@@ -12,8 +12,11 @@ use ptbr_model::{
     RandomTensors, RwkvConfig, TrainingConfig, WeightFormat, model_id, write_model_file,
 };
 use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig, Tokenizer};
+use ptbr_train::device::{self, Adapter};
 use ptbr_train::fine_tune::BaseModel;
-use ptbr_train::{FineTuneSetup, StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
+use ptbr_train::{
+    FineTuneSetup, StepReport, TrainDevice, TrainError, TrainObserver, Trainer, TrainerSetup,
+};
 
 /// Sentences with a pattern that a small model learns within a few steps.
 pub fn text() -> String {
@@ -74,6 +77,15 @@ pub fn training(max_steps: u64) -> TrainingConfig {
     }
 }
 
+/// The adapter that `TrainDevice::Gpu` takes.
+pub fn adapter() -> Adapter {
+    let adapter = device::adapters().into_iter().next().expect(
+        "there is no GPU adapter; a software one is enough: apt-get install mesa-vulkan-drivers libvulkan1",
+    );
+    println!("adapter: {} ({})", adapter.name, adapter.backend);
+    adapter
+}
+
 /// A new run.
 pub fn trainer(
     folder: &Path,
@@ -81,6 +93,16 @@ pub fn trainer(
     training: TrainingConfig,
     device: TrainDevice,
 ) -> Trainer {
+    try_trainer(folder, output, training, device).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A new run, or why there is none.
+pub fn try_trainer(
+    folder: &Path,
+    output: &str,
+    training: TrainingConfig,
+    device: TrainDevice,
+) -> Result<Trainer, TrainError> {
     let (tokenizer, data) = data(folder);
     Trainer::new(TrainerSetup {
         model_config: model_config(&tokenizer),
@@ -91,7 +113,6 @@ pub fn trainer(
         output_dir: folder.join(output),
         device,
     })
-    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Keeps every report.
@@ -128,14 +149,29 @@ pub fn fine_tune(
     tuning: &DomainFineTuneConfig,
     max_steps: u64,
 ) -> Trainer {
-    let (tokenizer, data) = data(folder);
-    let training = TrainingConfig {
+    fine_tune_with(folder, output, base, tuning, tuning_run(tuning, max_steps))
+}
+
+/// Hyper-parameters of a fine-tuning run of `max_steps` steps.
+pub fn tuning_run(tuning: &DomainFineTuneConfig, max_steps: u64) -> TrainingConfig {
+    TrainingConfig {
         learning_rate: tuning.learning_rate,
         dropout: Some(0.0),
         eval_every: 4,
         eval_tokens: 512,
         ..training(max_steps)
-    };
+    }
+}
+
+/// A fine-tuning run on [`text`].
+pub fn fine_tune_with(
+    folder: &Path,
+    output: &str,
+    base: &BaseModel,
+    tuning: &DomainFineTuneConfig,
+    training: TrainingConfig,
+) -> Trainer {
+    let (tokenizer, data) = data(folder);
     let setup = FineTuneSetup {
         tuning: tuning.clone(),
         training,

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ptbr_model::{DomainFineTuneConfig, FineTuneMethod, TrainingConfig};
 
+use crate::options::PrecisionName;
 use crate::training::MemoryFlags;
 
 /// What is trained.
@@ -117,6 +118,9 @@ pub struct Run {
     /// Optimizer steps, in place of --epochs
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u64>,
+    /// Number format of the matrix products; f16 is for GPUs
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
     /// Seed of the first values of the adapter and of the order of batches
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
@@ -163,6 +167,7 @@ impl Run {
         let config = TrainingConfig {
             max_steps,
             warmup_steps: (tuning.warmup_ratio * max_steps as f64).round() as u64,
+            precision: self.precision.into(),
             seed: self.seed,
             save_every: self.save_every.unwrap_or(tenth),
             keep_last: self.keep_last,

@@ -1,4 +1,4 @@
-//! WKV on burn's GPU backend: the WGSL of `shaders/`, launched as source kernels.
+//! WKV on burn's GPU backend: the WGSL of `shaders/`, launched as source kernels, or its twin where burn compiles to something else.
 
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::{FloatTensor, IndexingUpdateOp};
@@ -6,27 +6,37 @@ use burn::tensor::{DType, Shape, Slice, TensorData};
 use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
 use ptbr_kernels::{GRAD_ROWS, Kernel, NO_STATE, table};
 
-use super::{WkvBackwardOps, WkvBatch, WkvGrads, WkvOps};
-use crate::ops::kernels::{self, expect_dtype, filled, sized, upload};
+use super::{WkvBackwardOps, WkvBatch, WkvGrads, WkvOps, cubecl_twin};
+use crate::ops::half::HalfOps;
+use crate::ops::kernels::{self, expect_dtype, filled, runs_wgsl, sized, upload};
 
 /// How often a WKV kernel was launched since the program started.
 pub fn wgsl_launches() -> u64 {
     kernels::launches("wkv_forward") + kernels::launches("wkv_backward")
 }
 
-/// Launches `kernel` with `inputs`, the sequences, `after_sequences` and a new buffer of f32 in `out_shape` bound in that order.
+/// Launches the first of `permutations`, or the second where k and v are f16, with wu, k and v, the sequences, `after_sequences` and a new
+/// buffer of f32 in `out_shape` bound in that order.
 fn launch(
-    kernel: &'static Kernel,
+    permutations: [&'static Kernel; 2],
     batch: &WkvBatch,
     inputs: [&CubeTensor; 3],
     after_sequences: &[&CubeTensor],
     out_shape: [usize; 2],
 ) -> CubeTensor {
-    for tensor in inputs.iter().chain(after_sequences) {
+    let [wu, k, v] = inputs;
+    for tensor in [wu].iter().chain(after_sequences) {
         expect_dtype("an input of WKV", tensor.dtype, DType::F32);
     }
-    let [first, ..] = inputs;
-    let client = &first.client;
+    expect_dtype("v", v.dtype, k.dtype);
+    let kernel = match k.dtype {
+        DType::F16 => permutations[1],
+        other => {
+            expect_dtype("k", other, DType::F32);
+            permutations[0]
+        }
+    };
+    let client = &k.client;
     let sequences = batch.sequences.len();
     let params = sized(batch.dims.params(sequences));
     let workgroups = sized(batch.dims.workgroups(sequences));
@@ -38,7 +48,15 @@ fn launch(
     buffers.push(&out);
     kernels::launch(client, kernel, &buffers, &params, workgroups);
     let shape = Shape::from(out_shape.to_vec());
-    filled(client, &first.device, shape, out, DType::F32)
+    filled(client, &k.device, shape, out, DType::F32)
+}
+
+/// k and v in f16 as soon as one of them is: there is a kernel for two of a kind.
+fn same_format(k: CubeTensor, v: CubeTensor) -> [CubeTensor; 2] {
+    match k.dtype == v.dtype {
+        true => [k, v],
+        false => [k, v].map(CubeBackend::to_half),
+    }
 }
 
 impl WkvOps for CubeBackend {
@@ -49,10 +67,17 @@ impl WkvOps for CubeBackend {
         state: FloatTensor<Self>,
         batch: WkvBatch,
     ) -> FloatTensor<Self> {
+        let [k, v] = same_format(k, v);
         let [wu, k, v, state] = [wu, k, v, state].map(into_contiguous);
+        if !runs_wgsl(&k.client) {
+            return cubecl_twin::forward(&batch, [&wu, &k, &v, &state]);
+        }
         let shape = [batch.out_rows(), batch.dims.c];
         launch(
-            &table::WKV_FORWARD_READ_WRITE,
+            [
+                &table::WKV_FORWARD_READ_WRITE,
+                &table::WKV_FORWARD_HALVES_READ_WRITE,
+            ],
             &batch,
             [&wu, &k, &v],
             &[&state],
@@ -70,16 +95,24 @@ impl WkvBackwardOps for CubeBackend {
         grad: FloatTensor<Self>,
         batch: WkvBatch,
     ) -> WkvGrads<Self> {
+        let [k, v] = same_format(k, v);
         let [wu, k, v, state, grad] = [wu, k, v, state, grad].map(into_contiguous);
         let (n, c, sequences) = (batch.dims.n, batch.dims.c, batch.sequences.len());
         let shape = [2 * n + GRAD_ROWS * sequences, c];
-        let grads = launch(
-            &table::WKV_BACKWARD_READ_WRITE,
-            &batch,
-            [&wu, &k, &v],
-            &[&state, &grad],
-            shape,
-        );
+        let grads = if runs_wgsl(&k.client) {
+            launch(
+                [
+                    &table::WKV_BACKWARD_READ_WRITE,
+                    &table::WKV_BACKWARD_HALVES_READ_WRITE,
+                ],
+                &batch,
+                [&wu, &k, &v],
+                &[&state, &grad],
+                shape,
+            )
+        } else {
+            cubecl_twin::backward(&batch, [&wu, &k, &v, &state, &grad])
+        };
         let rows = |first: usize, end: usize| {
             Self::float_slice(grads.clone(), &[Slice::from(first..end), Slice::from(0..c)])
         };

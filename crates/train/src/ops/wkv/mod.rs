@@ -1,7 +1,11 @@
-//! The WKV recurrence as a burn operation: hand-written WGSL on the GPU, its CPU twin on the CPU, and a hand-written backward.
+//! The WKV recurrence as a burn operation: hand-written WGSL on the GPU, its CubeCL twin where a GPU takes no WGSL, its CPU twin on the
+//! CPU, and a hand-written backward.
 
 mod cube;
+mod cubecl_twin;
 mod flex;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -15,6 +19,7 @@ use burn::tensor::Tensor;
 use ptbr_kernels::{NO_STATE, Sequence, WkvDims};
 
 pub use cube::wgsl_launches;
+pub use cubecl_twin::cubecl_launches;
 
 /// Which rows form which sequence, and the sizes that go with it.
 #[derive(Debug, Clone)]
@@ -77,7 +82,8 @@ pub struct WkvGrads<B: Backend> {
 /// WKV forward, differentiable.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub trait WkvOps: Backend {
-    /// wu `[2, C]`, k and v `[N, C]`, state `[3·S, C]` (any one row when S is 0) → `[N + 3·S, C]`.
+    /// wu `[2, C]`, k and v `[N, C]` (on a GPU with WGSL each f32 or f16), state `[3·S, C]` (any one row when S is 0) →
+    /// `[N + 3·S, C]`. All but k and v is f32, and so are all gradients.
     fn wkv(
         wu: FloatTensor<Self>,
         k: FloatTensor<Self>,
