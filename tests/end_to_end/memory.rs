@@ -1,11 +1,12 @@
 //! The memory estimate against the peak of a real training process, on the CPU. Linux, which tells a process's peak while it runs.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use ptbr_model::{Placement, Precision, preset};
+use ptbr_model::{MomentFormat, Placement, StepPlan, preset};
 
 use crate::program::{command, run};
 use crate::samples;
@@ -51,64 +52,80 @@ fn estimates_are_within_a_fifth_of_the_measured_peak() {
             ],
         )
         .done();
-        for micro_batches in [1, 2] {
-            let (b, s, m) = (
-                batch.to_string(),
-                seq_len.to_string(),
-                micro_batches.to_string(),
-            );
-            let output = format!("{size}-{m}");
-            let mut child = command(
-                at,
-                &[
-                    "train",
-                    "--data",
-                    "t.bin",
-                    "--tokenizer",
-                    "t.json",
-                    "--model-size",
-                    size,
-                    "--device",
-                    "cpu",
-                    "--max-steps",
-                    "3",
-                    "--batch-size",
-                    &b,
-                    "--seq-len",
-                    &s,
-                    "--gradient-accumulation-steps",
-                    &m,
-                    "--sample-tokens",
-                    "0",
-                    "--output",
-                    &output,
-                ],
-            )
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-            let mut measured = 0;
-            while child.try_wait().expect("a child").is_none() {
-                measured = peak(child.id()).unwrap_or(0).max(measured);
-                sleep(Duration::from_millis(2));
-            }
-            assert!(child.wait().expect("a child").success());
-            let estimate = config
-                .estimated_memory(
-                    (batch, seq_len, micro_batches),
-                    Precision::F32,
-                    Placement::Cpu,
-                )
-                .total();
+        let cases = [
+            ("off", "f32", 1),
+            ("off", "f32", 2),
+            ("balanced", "f32", 1),
+            ("aggressive", "f32", 1),
+            ("aggressive", "8bit", 2),
+        ];
+        for (checkpointing, moments, micro_batches) in cases {
+            let plan = StepPlan {
+                checkpointing: checkpointing.parse().expect("a policy"),
+                moments: match moments {
+                    "f32" => MomentFormat::F32,
+                    _ => MomentFormat::EightBit,
+                },
+                ..StepPlan::new(batch, seq_len, micro_batches)
+            };
+            let measured = measured_peak(at, size, &plan);
+            let estimate = config.estimated_memory(&plan, Placement::Cpu).total();
             let ratio = estimate as f64 / measured as f64;
             println!(
-                "{size} {batch}×{seq_len}×{micro_batches}: estimated {estimate}, measured {measured}, ratio {ratio:.2}"
+                "{size} {batch}×{seq_len}×{micro_batches} {checkpointing} {moments}: estimated {estimate}, measured {measured}, ratio {ratio:.2}"
             );
             assert!(
                 (0.8..=1.2).contains(&ratio),
-                "{size}: estimated {estimate}, measured {measured}"
+                "{size} {plan:?}: estimated {estimate}, measured {measured}"
             );
         }
     }
+}
+
+/// The peak of three steps of `plan` on `t.bin`.
+fn measured_peak(at: &Path, size: &str, plan: &StepPlan) -> u64 {
+    let numbers = [plan.batch_size, plan.seq_len, plan.micro_batches].map(|n| n.to_string());
+    let texts = [plan.checkpointing.to_string(), plan.moments.to_string()];
+    let output = format!("{size}-{}-{}-{}", texts[0], texts[1], numbers[2]);
+    let mut child = command(
+        at,
+        &[
+            "train",
+            "--data",
+            "t.bin",
+            "--tokenizer",
+            "t.json",
+            "--model-size",
+            size,
+            "--device",
+            "cpu",
+            "--max-steps",
+            "3",
+            "--batch-size",
+            &numbers[0],
+            "--seq-len",
+            &numbers[1],
+            "--gradient-accumulation-steps",
+            &numbers[2],
+            "--checkpointing",
+            &texts[0],
+            "--moments",
+            &texts[1],
+            "--sample-tokens",
+            "0",
+            "--output",
+            &output,
+        ],
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("the program starts");
+    let mut measured = 0;
+    while child.try_wait().expect("a child").is_none() {
+        measured = peak(child.id()).unwrap_or(0).max(measured);
+        sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().expect("a child").success());
+    measured
 }

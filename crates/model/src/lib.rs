@@ -36,6 +36,7 @@ mod hf_names;
 #[cfg(not(target_arch = "wasm32"))]
 mod import;
 mod memory;
+mod memory_fit;
 mod model_file;
 mod model_id;
 mod model_writer;
@@ -83,7 +84,8 @@ pub use grad_scaler::{GradScaler, GradScalerConfig, ScaledStep};
 pub use gradient_checkpointing::GradientCheckpointing;
 #[cfg(not(target_arch = "wasm32"))]
 pub use import::{ForeignModel, ImportError};
-pub use memory::{MemoryEstimate, Placement, Precision};
+pub use memory::{MemoryEstimate, Placement, Precision, StepPlan};
+pub use memory_fit::{MemoryFit, fit_step};
 pub use model_file::ModelFileInfo;
 pub use model_id::{ModelIdHasher, model_id};
 pub use model_writer::{

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
-use crate::memory::{MemoryEstimate, Placement, Precision};
+use crate::memory::{MemoryEstimate, Placement, Precision, StepPlan};
 use crate::tensor::TensorSpec;
 
 /// Token ids are u16.
@@ -146,17 +146,16 @@ impl RwkvConfig {
         seq_len: usize,
         precision: Precision,
     ) -> MemoryEstimate {
-        self.estimated_memory((batch, seq_len, 2), precision, Placement::Gpu)
+        let plan = StepPlan {
+            precision,
+            ..StepPlan::new(batch, seq_len, 2)
+        };
+        self.estimated_memory(&plan, Placement::Gpu)
     }
 
-    /// Bytes of a training step of (batch, sequence length, micro-batches a step) wherever it computes, by use.
-    pub fn estimated_memory(
-        &self,
-        step: (usize, usize, usize),
-        precision: Precision,
-        placement: Placement,
-    ) -> MemoryEstimate {
-        MemoryEstimate::of(self, step, precision, placement)
+    /// Bytes of a training step wherever it computes, by use.
+    pub fn estimated_memory(&self, plan: &StepPlan, placement: Placement) -> MemoryEstimate {
+        MemoryEstimate::of(self, plan, placement)
     }
 
     /// Number of tensors: `18·n_layers + 6`.

@@ -60,6 +60,9 @@ fn windows(config: &RwkvConfig, batch: usize, seq_len: usize) -> Windows {
     }
 }
 
+/// A model, its sizes, and what it is multiplied in.
+type Setup<'a> = (&'a Rwkv, &'a RwkvConfig, Precision);
+
 /// The gradients of two micro-batches by parameter, and the loss of the last.
 struct Found {
     gradients: Vec<(String, Option<Vec<f32>>)>,
@@ -68,18 +71,18 @@ struct Found {
 }
 
 /// Dropout and L2Wrap too: masks must come back the second time.
-fn options(micro_batch: u64) -> ForwardOptions {
+fn options(micro_batch: u64, precision: Precision) -> ForwardOptions {
     ForwardOptions {
         dropout: 0.2,
         seed: 9,
         micro_batch,
         l2_wrap: 1e-2,
-        precision: Precision::F32,
+        precision,
     }
 }
 
 fn found(
-    (model, config): (&Rwkv, &RwkvConfig),
+    (model, config, precision): Setup<'_>,
     specs: &[TensorSpec],
     policy: &str,
     block_logits: usize,
@@ -95,7 +98,13 @@ fn found(
     let mut sum = GradientSum::default();
     let mut report = None;
     for micro_batch in 0..2 {
-        report = Some(model.backward(config, &windows, options(micro_batch), backward, &mut sum));
+        report = Some(model.backward(
+            config,
+            &windows,
+            options(micro_batch, precision),
+            backward,
+            &mut sum,
+        ));
     }
     let report = report.expect("two micro-batches").read();
     let gradient = |spec: &TensorSpec| (spec.name.clone(), sum.values(&spec.name));
@@ -107,12 +116,12 @@ fn found(
 }
 
 /// What the trainer did before there were segments: one graph, differentiated as a whole.
-fn whole((model, config): (&Rwkv, &RwkvConfig), specs: &[TensorSpec]) -> Found {
+fn whole((model, config, precision): Setup<'_>, specs: &[TensorSpec]) -> Found {
     let windows = windows(config, 3, 11);
     let mut sum = GradientSum::default();
     let mut report = None;
     for micro_batch in 0..2 {
-        let output = model.forward(config, &windows, options(micro_batch));
+        let output = model.forward(config, &windows, options(micro_batch, precision));
         sum.add(model, output.objective.backward());
         report = Some(output.read());
     }
@@ -164,10 +173,15 @@ fn on_the_cpu_every_policy_gives_the_same_bits() {
     let config = RwkvConfig::new(40, 32, 5, 16);
     let model = model(&config, &Device::flex().autodiff());
     let specs = config.tensor_specs();
-    let expected = whole((&model, &config), &specs);
+    let expected = whole((&model, &config, Precision::F32), &specs);
     assert!(expected.gradients.iter().all(|(_, g)| g.is_some()));
     for policy in ["off"].into_iter().chain(POLICIES) {
-        let found = found((&model, &config), &specs, policy, BLOCK_LOGITS);
+        let found = found(
+            (&model, &config, Precision::F32),
+            &specs,
+            policy,
+            BLOCK_LOGITS,
+        );
         assert_same_bits(&expected, &found, policy);
     }
 }
@@ -205,13 +219,13 @@ fn fine_tuning_by_segments_trains_the_same_parameters_with_the_same_gradients() 
                 Ok(values)
             };
             let model = tuned_model(&base, &tuning, &specs, values).expect("a model");
-            let expected = whole((&model, config), &specs);
+            let expected = whole((&model, config, Precision::F32), &specs);
             assert!(
                 expected.gradients.iter().all(|(_, g)| g.is_some()),
                 "{what}"
             );
             let found = found(
-                (&model, config),
+                (&model, config, Precision::F32),
                 &specs,
                 "aggressive",
                 7 * config.vocab_size,
@@ -239,7 +253,7 @@ fn on_a_gpu_segments_and_blocks_of_logits_give_the_same_gradients() {
         let before = wgsl_launches();
         (work(), wgsl_launches() - before)
     };
-    let (expected, whole_launches) = launches(&|| whole((&model, &config), &specs));
+    let (expected, whole_launches) = launches(&|| whole((&model, &config, Precision::F32), &specs));
     // Forward and backward of five layers, two micro-batches.
     assert_eq!(whole_launches, 20);
     // 33 rows: one block; five of seven rows, the last shorter; a block for each row.
@@ -250,10 +264,24 @@ fn on_a_gpu_segments_and_blocks_of_logits_give_the_same_gradients() {
         ("balanced", 1, 3),
     ] {
         let what = format!("{policy} with {block_logits} logits");
-        let (found, count) = launches(&|| found((&model, &config), &specs, policy, block_logits));
+        let (found, count) = launches(&|| {
+            found(
+                (&model, &config, Precision::F32),
+                &specs,
+                policy,
+                block_logits,
+            )
+        });
         assert_close(&expected, &found, 1e-5, &what);
         assert_eq!(count, 20 + 2 * forward_again, "{what}");
     }
+    // In f16 the second forward pass rounds what the first did.
+    let half = (&model, &config, Precision::F16);
+    let (expected, found) = (
+        whole(half, &specs),
+        found(half, &specs, "aggressive", BLOCK_LOGITS),
+    );
+    assert_close(&expected, &found, 1e-5, "f16");
     // Without gradients, as evaluation asks for it.
     let plain = burn::module::Module::valid(&model);
     let windows = windows(&config, 3, 11);
@@ -283,7 +311,13 @@ fn the_loss_scale_multiplies_every_gradient() {
                 block_logits: 100,
             };
             let mut sum = GradientSum::default();
-            let report = model.backward(&config, &windows, options(0), backward, &mut sum);
+            let report = model.backward(
+                &config,
+                &windows,
+                options(0, Precision::F32),
+                backward,
+                &mut sum,
+            );
             let measured = sum.measure(1.0, vec![report.into_tensor()]);
             (measured.norm, measured.reports[0].loss)
         };

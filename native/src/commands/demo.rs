@@ -19,7 +19,7 @@ use crate::commands::{
 use crate::demo::{self, DemoFolder};
 use crate::loading;
 use crate::options::{Common, Device, EngineDevice};
-use crate::training::{self, Plan, SampleText};
+use crate::training::{self, MemoryBudget, Plan, SampleText};
 use crate::ui::{self, Ui};
 
 /// Small enough to learn well from 800 KB, large enough for the common words to be whole: 3.1 bytes a token.
@@ -183,6 +183,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
             model_size: "nano",
             device: args.device,
             training: training_config(),
+            memory: MemoryBudget { memory: None },
             sample: SampleText {
                 prompt: PROMPT.to_owned(),
                 tokens: 24,

@@ -26,6 +26,8 @@ pub mod serve;
 pub mod shell_files;
 #[cfg(feature = "train")]
 pub mod test_gpu;
+#[cfg(feature = "train")]
+mod test_gpu_memory;
 pub mod test_model;
 pub mod tokenize;
 #[cfg(feature = "train")]

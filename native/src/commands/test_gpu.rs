@@ -13,10 +13,12 @@ use ptbr_train::device::{Adapter, Selected};
 use ptbr_train::{StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
 use serde_json::{Value, json};
 
+use super::test_gpu_memory;
 use crate::Outcome;
 use crate::gpu_check::check_wkv;
 use crate::model_size::named_size;
 use crate::options::{Common, PrecisionName};
+use crate::training::MemorySize;
 use crate::ui::{self, Ui};
 
 /// Find GPU adapters, check what they compute, and train one step
@@ -26,7 +28,8 @@ use crate::ui::{self, Ui};
 /// it computes something wrong.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Example:\n  ptbr-slm test-gpu --model-size micro --batch-size 4 --seq-len 256"
+    after_help = "Examples:\n  ptbr-slm test-gpu --model-size micro --batch-size 4 --seq-len 256\n  \
+                  ptbr-slm test-gpu --model-size 1b --seq-len 512 --memory 16GB"
 )]
 pub struct Args {
     /// The size that takes the step: a preset, or a .toml file like those in configs/models
@@ -41,6 +44,9 @@ pub struct Args {
     /// Number format of the step's matrix products
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     pub precision: PrecisionName,
+    /// Say by arithmetic which settings of --model-size fit in so much memory, as 16GB, and do nothing else: needs no GPU
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<MemorySize>,
     #[command(flatten)]
     common: Common,
 }
@@ -52,6 +58,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let ui = args.common.ui();
     let config = named_size(&args.model_size)?;
+    if let Some(memory) = args.memory {
+        let size = (args.model_size.as_str(), &config);
+        let fits = test_gpu_memory::show(size, args.seq_len, memory, &ui)?;
+        return Ok(if fits { Outcome::Done } else { Outcome::No });
+    }
     let training = TrainingConfig {
         max_steps: 1,
         batch_size: args.batch_size,

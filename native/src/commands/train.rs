@@ -8,7 +8,7 @@ use ptbr_tokenizer::BpeTokenizer;
 
 use crate::Outcome;
 use crate::options::{Common, Device};
-use crate::training::{self, Hyperparameters, Plan, SampleFlags};
+use crate::training::{self, Hyperparameters, MemoryBudget, Plan, SampleFlags};
 
 /// Train a model on a token file
 ///
@@ -44,6 +44,8 @@ pub struct Args {
     #[command(flatten)]
     pub hyperparameters: Hyperparameters,
     #[command(flatten)]
+    pub memory: MemoryBudget,
+    #[command(flatten)]
     pub sample: SampleFlags,
     #[command(flatten)]
     common: Common,
@@ -67,6 +69,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         model_size: &args.model_size,
         device: args.device,
         training,
+        memory: args.memory,
         sample: args.sample.sample(),
     };
     let result = training::train(&plan, &ui)?;

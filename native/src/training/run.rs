@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ptbr_dataset::MmapDataset;
-use ptbr_model::{Placement, RwkvConfig, TrainingConfig, Verify, find_checkpoint};
+use ptbr_model::{Placement, RwkvConfig, StepPlan, TrainingConfig, Verify, find_checkpoint};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use ptbr_train::{ResumeOverrides, TrainDevice, TrainStats, Trainer, TrainerSetup};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use super::allocator;
 use super::console::{Console, SampleText};
 use super::flags::model_config;
 use super::interrupt;
+use super::memory_budget::{MemoryBudget, announce_memory};
 use crate::loading::report_skipped;
 use crate::options::Device;
 use crate::ui::{self, Ui};
@@ -38,6 +39,8 @@ pub struct Plan<'a> {
     pub device: Device,
     /// The hyper-parameters.
     pub training: TrainingConfig,
+    /// How much memory there is.
+    pub memory: MemoryBudget,
     /// What each checkpoint writes.
     pub sample: SampleText,
 }
@@ -79,7 +82,8 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         None => Placement::Cpu,
         Some(_) => Placement::Gpu,
     };
-    announce(ui, &model_config, &plan.training, &data, placement)?;
+    let (training, budget) = (&plan.training, plan.memory);
+    announce(ui, &model_config, training, &data, placement, budget)?;
     let mut console = Console::new(*ui, plan.sample.clone(), plan.training.log_every);
     let trainer = Trainer::new(TrainerSetup {
         model_config,
@@ -131,18 +135,13 @@ fn announce(
     training: &TrainingConfig,
     data: &MmapDataset,
     placement: Placement,
+    budget: MemoryBudget,
 ) -> Result<()> {
     let parameters = model.num_parameters();
     let tokens = data.tokens().len() as u64;
     let planned = training
         .tokens_per_step()
         .saturating_mul(training.max_steps);
-    let step = (
-        training.batch_size,
-        training.seq_len,
-        training.gradient_accumulation_steps,
-    );
-    let memory = model.estimated_memory(step, training.precision, placement);
     ui.line(format!(
         "model     {} parameters: vocabulary {}, width {}, {} layers",
         ui::thousands(parameters),
@@ -158,8 +157,7 @@ fn announce(
         planned as f64 / tokens.max(1) as f64,
         planned as f64 / parameters.max(1) as f64
     ))?;
-    ui.line(format!("memory    about {}", ui::bytes(memory.total())))?;
-    Ok(())
+    announce_memory(ui, model, &StepPlan::from(training), placement, budget)
 }
 
 /// How a run ended.

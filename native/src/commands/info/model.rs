@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use ptbr_model::{
-    ArchConfig, Checkpoint, ModelSource, Placement, Precision, RwkvConfig, TrainState, read_adapter,
+    ArchConfig, Checkpoint, ModelSource, Placement, Precision, RwkvConfig, StepPlan, TrainState,
+    read_adapter,
 };
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use serde_json::json;
@@ -19,8 +20,7 @@ pub fn config_of(config: &RwkvConfig, args: &Args) -> Described {
     let memory = config.estimated_vram(args.batch_size, args.seq_len, Precision::F32);
     let on_cpu = config
         .estimated_memory(
-            (args.batch_size, args.seq_len, 2),
-            Precision::F32,
+            &StepPlan::new(args.batch_size, args.seq_len, 2),
             Placement::Cpu,
         )
         .total();
