@@ -98,6 +98,11 @@ pub enum TrainError {
         /// Id of the base that was given.
         found: String,
     },
+    /// A source of validation text has a name that cannot be used.
+    #[error(
+        "a source of validation text is called `{0}`: each needs a name of its own, of letters, digits, `.`, `_` and `-`"
+    )]
+    SourceName(String),
     /// The run's last step is behind it.
     #[error("the run is already at step {step} of {max_steps}: give a larger --max-steps")]
     Finished {

@@ -22,7 +22,7 @@ pub struct Moments {
 }
 
 /// The optimizer's state: moments by parameter name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct AdamW {
     moments: BTreeMap<String, Moments>,
 }
