@@ -4,22 +4,55 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use indicatif::MultiProgress;
 
-/// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.
+use crate::ui;
+
+/// What `train`, `resume` and `finetune` say at the first Ctrl-C.
+pub const SAVING: &str =
+    "stopping after this step and saving; press Ctrl-C again to stop at once and lose it";
+
+/// Whether the user wants the work to end, and the screen on which that is said.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    flag: Arc<AtomicBool>,
+    screen: MultiProgress,
+}
+
+impl Stop {
+    /// Whether Ctrl-C was pressed.
+    pub fn is_set(&self) -> bool {
+        self.flag.load(Ordering::SeqCst)
+    }
+
+    /// The flag itself.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.flag
+    }
+
+    /// Where bars and dashboards are drawn, so that a message does not run into them.
+    pub fn screen(&self) -> &MultiProgress {
+        &self.screen
+    }
+}
+
+/// A flag that the first Ctrl-C (or SIGTERM) sets, which is answered with `said`; the second ends the program at once.
 ///
 /// # Errors
 /// When the system does not let a handler be set, or one was set before.
-pub fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
+pub fn stop_on_ctrl_c(said: &'static str) -> Result<Stop> {
+    let stop = Stop {
+        flag: Arc::new(AtomicBool::new(false)),
+        screen: ui::screen(),
+    };
+    let handled = stop.clone();
     ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
+        if handled.flag.swap(true, Ordering::SeqCst) {
+            let _ = handled.screen.clear();
             // What 128 + SIGINT says to a shell. The last checkpoint is whole: checkpoints appear by renaming.
             std::process::exit(130);
         }
-        eprintln!(
-            "\nstopping after this step and saving; press Ctrl-C again to stop at once and lose it"
-        );
+        handled.screen.suspend(|| eprintln!("\n{said}"));
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(stop)

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +14,9 @@ use serde::Serialize;
 use super::allocator;
 use super::console::{Console, SampleText};
 use super::flags::model_config;
-use super::interrupt;
+use super::interrupt::{SAVING, Stop, stop_on_ctrl_c};
+use super::run_file::RunFile;
+use super::validation::Validation;
 use crate::loading::report_skipped;
 use crate::options::Device;
 use crate::ui::{self, Ui};
@@ -26,10 +27,14 @@ pub struct Plan<'a> {
     pub data: &'a Path,
     /// The token file to judge by.
     pub val: Option<&'a Path>,
+    /// A folder of token files to judge by: val.bin, where `val` is none, and one for each source.
+    pub val_dir: Option<&'a Path>,
     /// Both are bare token ids.
     pub raw: bool,
     /// The tokenizer that both were made with.
     pub tokenizer: &'a BpeTokenizer,
+    /// Where it was read from.
+    pub tokenizer_path: &'a Path,
     /// The folder for checkpoints and metrics.
     pub output: &'a Path,
     /// A preset, or a file of sizes.
@@ -40,6 +45,8 @@ pub struct Plan<'a> {
     pub training: TrainingConfig,
     /// What each checkpoint writes.
     pub sample: SampleText,
+    /// Lines instead of a dashboard.
+    pub plain: bool,
 }
 
 impl From<Device> for TrainDevice {
@@ -64,10 +71,7 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         plan.training.seq_len,
     )?;
     let data = open_data(plan.data, plan.raw, plan.tokenizer)?;
-    let val = match plan.val {
-        Some(path) => Some(open_data(path, plan.raw, plan.tokenizer)?),
-        None => None,
-    };
+    let Validation { val, sources } = Validation::open(plan, ui)?;
     make_folder(plan.output)?;
     refuse_old_run(plan.output)?;
     let device = TrainDevice::from(plan.device).select()?;
@@ -76,8 +80,16 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         Some(_) => Placement::Gpu,
     };
     announce(ui, &model_config, &plan.training, &data, placement)?;
-    let mut console = Console::new(*ui, plan.sample.clone(), plan.training.log_every);
-    let trainer = Trainer::new(TrainerSetup {
+    let stop = stop_on_ctrl_c(SAVING)?;
+    let log_every = plan.training.log_every;
+    let mut console = Console::new(
+        *ui,
+        stop.screen(),
+        plan.sample.clone(),
+        log_every,
+        plan.plain,
+    );
+    let mut trainer = Trainer::new(TrainerSetup {
         model_config,
         training: plan.training.clone(),
         tokenizer_json: plan.tokenizer.to_json(),
@@ -86,7 +98,9 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         output_dir: plan.output.to_owned(),
         device: plan.device.into(),
     })?;
-    finish(trainer, &mut console, plan.output)
+    trainer.judge_by_source(sources)?;
+    let tokenizer = Some(plan.tokenizer_path);
+    run_to_its_end(trainer, &mut console, plan.output, tokenizer, &stop)
 }
 
 /// Maps a token file into memory and makes sure that it was written with this tokenizer.
@@ -226,7 +240,7 @@ pub fn resume(
     output: &Path,
     max_steps: Option<u64>,
     device: Device,
-    sample: SampleText,
+    (sample, plain): (SampleText, bool),
     ui: &Ui,
 ) -> Result<TrainingResult> {
     let found = find_checkpoint(output, Verify::WithoutOptimizer)?;
@@ -238,7 +252,9 @@ pub fn resume(
         ui::thousands(state.step),
         ui::thousands(max_steps.unwrap_or(state.config.max_steps))
     ))?;
-    let mut console = Console::new(*ui, sample, state.config.log_every);
+    let stop = stop_on_ctrl_c(SAVING)?;
+    let log_every = state.config.log_every;
+    let mut console = Console::new(*ui, stop.screen(), sample, log_every, plain);
     drop(found);
     let trainer = Trainer::resume(
         output,
@@ -247,13 +263,7 @@ pub fn resume(
             device: device.into(),
         },
     )?;
-    finish(trainer, &mut console, output)
-}
-
-/// Runs until the end or Ctrl-C.
-fn finish(trainer: Trainer, console: &mut Console, output: &Path) -> Result<TrainingResult> {
-    let stop = interrupt::stop_on_ctrl_c()?;
-    run_to_its_end(trainer, console, output, &stop)
+    run_to_its_end(trainer, &mut console, output, None, &stop)
 }
 
 /// Runs until the end or until `stop` is set, and takes the bar away whatever happens.
@@ -264,11 +274,13 @@ pub fn run_to_its_end(
     mut trainer: Trainer,
     console: &mut Console,
     output: &Path,
-    stop: &AtomicBool,
+    tokenizer: Option<&Path>,
+    stop: &Stop,
 ) -> Result<TrainingResult> {
     allocator::keep_freed_memory();
+    RunFile::record(output, &trainer, tokenizer)?;
     let start = Instant::now();
-    let stats = trainer.run(console, stop);
+    let stats = trainer.run(console, stop.flag());
     console.finish();
     Ok(TrainingResult {
         output: output.to_owned(),
