@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub use ptbr_corpus::thousands;
 use serde::Serialize;
 
@@ -119,11 +119,6 @@ pub fn terminal_size() -> (usize, usize) {
     let size = console::Term::stderr().size_checked();
     let (rows, columns) = size.unwrap_or((24, 80));
     (rows.into(), columns.into())
-}
-
-/// A place for bars and dashboards; invisible when stderr is not a terminal.
-pub fn screen() -> MultiProgress {
-    MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10))
 }
 
 /// Whether the terminal's text is UTF-8, as the first of the variables that decide says.

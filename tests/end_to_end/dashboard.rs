@@ -150,7 +150,7 @@ fn it_is_written_in_place_and_fits_wide_and_narrow() {
             "gradient ",
             "tok/s",
             "memory ",
-            "validation ",
+            "bits per byte",
             "saved step-000080",
             "“O Brasil é",
         ] {

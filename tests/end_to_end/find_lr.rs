@@ -65,7 +65,7 @@ fn it_suggests_draws_and_leaves_nothing_behind() {
         shown.out
     );
     assert!(
-        shown.out.lines().all(|line| line.len() <= 100),
+        shown.out.lines().all(|line| line.len() <= 120),
         "{}",
         shown.out
     );

@@ -10,7 +10,10 @@ use crate::training::{prepared, train};
 fn trained(at: &Path, output: &str, seed: &str) {
     for name in ["val-prosa.bin", "val-lei_2.bin", "val.bin"] {
         fs::create_dir_all(at.join("corpus")).expect("a folder");
-        fs::copy(at.join("texto.bin"), at.join("corpus").join(name)).expect("copied");
+        for end in ["bin", "idx"] {
+            let to = at.join("corpus").join(name).with_extension(end);
+            fs::copy(at.join("texto").with_extension(end), to).expect("copied");
+        }
     }
     let more = [
         "--max-steps",

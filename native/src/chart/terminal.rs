@@ -169,7 +169,7 @@ fn letter(i: usize, several: bool) -> char {
 /// One label a row; empty where there is no tick.
 fn row_labels(axis: &Axis, rows: usize) -> Vec<String> {
     let mut labels = vec![String::new(); rows];
-    for (place, label) in axis.ticks((rows / 3).max(2)) {
+    for (place, label) in axis.ticks((rows / 2).max(2)) {
         let row = (1.0 - place.clamp(0.0, 1.0)) * (rows.saturating_sub(1)) as f64;
         if let Some(slot) = labels.get_mut(row.round() as usize) {
             *slot = label;

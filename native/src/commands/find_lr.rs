@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
+use indicatif::ProgressStyle;
 use ptbr_model::write_whole_file;
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 use ptbr_train::{LrCurveEnd, LrFinder, LrFinderResult, Trainer, TrainerSetup};
@@ -130,7 +131,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
     ))?;
     let stop =
         training::stop_on_ctrl_c("stopping after this step; press Ctrl-C again to stop at once")?;
-    let bar = stop.screen().add(ui.count_bar(finder.steps, "looking"));
+    let bar = stop.screen().bar();
+    bar.set_length(finder.steps);
+    bar.set_style(
+        ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?.progress_chars("=> "),
+    );
     let found = finder.run(&mut trainer, &mut |point| {
         bar.inc(1);
         bar.set_message(format!(

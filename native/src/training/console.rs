@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use ptbr_runtime::{Model, SamplerConfig};
 use ptbr_train::{EvaluationReport, RunInfo, SourceReport, StepReport, TrainObserver};
 
 use super::dashboard::Dashboard;
+use super::screen::Screen;
 use crate::commands::generate;
 use crate::memory;
 use crate::ui::{self, Ui};
@@ -62,7 +63,7 @@ pub struct Console {
     ui: Ui,
     sample: SampleText,
     log_every: u64,
-    screen: MultiProgress,
+    screen: Screen,
     bar: ProgressBar,
     /// None where lines are printed.
     dashboard: Option<Dashboard>,
@@ -72,19 +73,13 @@ pub struct Console {
 
 impl Console {
     /// A printer on `screen`: of a dashboard where that is possible and not `plain`, else of a line every `log_every` steps (0: never).
-    pub fn new(
-        ui: Ui,
-        screen: &MultiProgress,
-        sample: SampleText,
-        log_every: u64,
-        plain: bool,
-    ) -> Self {
+    pub fn new(ui: Ui, screen: &Screen, sample: SampleText, log_every: u64, plain: bool) -> Self {
         Self {
             ui,
             sample,
             log_every,
             screen: screen.clone(),
-            bar: screen.add(ui.count_bar(0, "training")),
+            bar: screen.bar(),
             dashboard: (!plain && ui.can_redraw()).then(|| Dashboard::new(ui.plane().1)),
             drawn: None,
             checkpoints: Vec::new(),
@@ -99,6 +94,7 @@ impl Console {
     /// Takes the bar away: before anything else is printed, and at the end.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+        self.screen.clear();
         // What the dashboard showed last is worth keeping.
         if let Some(dashboard) = &self.dashboard {
             for line in dashboard.lines(ui::terminal_size()) {
@@ -111,7 +107,9 @@ impl Console {
     fn say(&self, text: &str) {
         let ui = self.ui;
         // A closed stdout is noticed by the command itself at its next line; training does not stop for it.
-        self.screen.suspend(|| ui.line(text).ok());
+        self.screen.above(|| {
+            let _ = ui.line(text);
+        });
     }
 
     /// Draws the dashboard, if there is one and it was not drawn a moment ago.
@@ -121,13 +119,13 @@ impl Console {
         };
         if now || self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) {
             dashboard.memory = memory::resident();
-            let lines = dashboard.lines(ui::terminal_size());
-            self.bar.set_message(lines.join("\n"));
+            self.screen.show(dashboard.lines(ui::terminal_size()));
             self.drawn = Some(Instant::now());
         }
     }
 
     fn line_of_step(&self, step: &StepReport) {
+        self.bar.set_position(step.step);
         let eta = ui::duration(Duration::from_secs_f64(step.eta_seconds.max(0.0)));
         self.bar.set_message(format!(
             "loss {:.3}  {} tok/s  {eta} left",
@@ -153,19 +151,18 @@ impl Console {
 
 impl TrainObserver for Console {
     fn on_start(&mut self, info: &RunInfo) {
+        if self.dashboard.is_some() {
+            return;
+        }
         self.bar.set_length(info.max_steps);
         self.bar.set_position(info.step);
-        let template = match self.dashboard {
-            Some(_) => "{msg}",
-            None => "{msg} {wide_bar} step {human_pos}/{human_len}",
-        };
+        let template = "{msg} {wide_bar} step {human_pos}/{human_len}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("=> "));
         }
     }
 
     fn on_step(&mut self, step: &StepReport) {
-        self.bar.set_position(step.step);
         if step.skipped {
             self.say(&format!(
                 "step {}: the gradient is not a number; skipped",

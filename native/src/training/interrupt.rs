@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use indicatif::MultiProgress;
 
-use crate::ui;
+use super::screen::Screen;
 
 /// What `train`, `resume` and `finetune` say at the first Ctrl-C.
 pub const SAVING: &str =
@@ -16,7 +15,7 @@ pub const SAVING: &str =
 #[derive(Debug, Clone)]
 pub struct Stop {
     flag: Arc<AtomicBool>,
-    screen: MultiProgress,
+    screen: Screen,
 }
 
 impl Stop {
@@ -31,7 +30,7 @@ impl Stop {
     }
 
     /// Where bars and dashboards are drawn, so that a message does not run into them.
-    pub fn screen(&self) -> &MultiProgress {
+    pub fn screen(&self) -> &Screen {
         &self.screen
     }
 }
@@ -43,16 +42,16 @@ impl Stop {
 pub fn stop_on_ctrl_c(said: &'static str) -> Result<Stop> {
     let stop = Stop {
         flag: Arc::new(AtomicBool::new(false)),
-        screen: ui::screen(),
+        screen: Screen::new(),
     };
     let handled = stop.clone();
     ctrlc::set_handler(move || {
         if handled.flag.swap(true, Ordering::SeqCst) {
-            let _ = handled.screen.clear();
+            handled.screen.clear();
             // What 128 + SIGINT says to a shell. The last checkpoint is whole: checkpoints appear by renaming.
             std::process::exit(130);
         }
-        handled.screen.suspend(|| eprintln!("\n{said}"));
+        handled.screen.above(|| eprintln!("{said}"));
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(stop)

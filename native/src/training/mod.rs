@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod nonsense;
 mod run;
 mod run_file;
+mod screen;
 mod validation;
 
 pub use allocator::keep_freed_memory;
