@@ -10,7 +10,7 @@ use crate::commands::{
     shell_files, test_model, tokenize, train_tokenizer,
 };
 #[cfg(feature = "train")]
-use crate::commands::{demo, finetune, resume, test_gpu, train};
+use crate::commands::{demo, find_lr, finetune, plot, resume, test_gpu, train};
 
 /// Train and run small RWKV language models of Brazilian Portuguese.
 ///
@@ -51,11 +51,15 @@ pub enum Command {
     TrainTokenizer(train_tokenizer::Args),
     Tokenize(tokenize::Args),
     #[cfg(feature = "train")]
+    FindLr(find_lr::Args),
+    #[cfg(feature = "train")]
     Train(train::Args),
     #[cfg(feature = "train")]
     Resume(resume::Args),
     #[cfg(feature = "train")]
     Finetune(finetune::Args),
+    #[cfg(feature = "train")]
+    Plot(plot::Args),
     Domains(domains::Args),
     Evaluate(evaluate::Args),
     Quantize(quantize::Args),
@@ -91,11 +95,15 @@ impl Command {
             Self::TrainTokenizer(args) => train_tokenizer::run(&args),
             Self::Tokenize(args) => tokenize::run(&args),
             #[cfg(feature = "train")]
+            Self::FindLr(args) => find_lr::run(&args),
+            #[cfg(feature = "train")]
             Self::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
             Self::Resume(args) => resume::run(&args),
             #[cfg(feature = "train")]
             Self::Finetune(args) => finetune::run(&args),
+            #[cfg(feature = "train")]
+            Self::Plot(args) => plot::run(&args),
             Self::Domains(args) => domains::run(&args),
             Self::Evaluate(args) => evaluate::run(&args),
             Self::Quantize(args) => quantize::run(&args),

@@ -4,6 +4,8 @@
 //! Exit status: 0 done, 1 the answer is no, 2 an error.
 
 mod adapters;
+#[cfg(feature = "train")]
+mod chart;
 mod cli;
 mod commands;
 mod config_file;
@@ -15,6 +17,7 @@ mod domains;
 #[cfg(feature = "train")]
 mod gpu_check;
 mod loading;
+mod memory;
 mod model_size;
 mod options;
 mod server;

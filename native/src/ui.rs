@@ -1,11 +1,14 @@
 //! What the user sees: results on stdout, remarks and progress on stderr.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub use ptbr_corpus::thousands;
 use serde::Serialize;
+
+#[cfg(feature = "train")]
+use crate::chart::{Glyphs, Size};
 
 /// Where a command writes. With `--json` stdout holds one JSON document and every human line goes to stderr.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,31 @@ impl Ui {
         self.note(format!("next: {command}"));
     }
 
+    /// Whether what people read goes to a terminal that can be written anew in place.
+    pub fn can_redraw(&self) -> bool {
+        let shown = if self.json {
+            io::stderr().is_terminal()
+        } else {
+            io::stdout().is_terminal() && io::stderr().is_terminal()
+        };
+        shown && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Room for a drawing, and what to draw with: the terminal's width and dots where there is one, 80 columns and plain signs in a pipe.
+    #[cfg(feature = "train")]
+    pub fn plane(&self) -> (Size, Glyphs) {
+        let size = Size {
+            columns: terminal_size().1.min(120),
+            rows: 14,
+        };
+        let glyphs = if self.can_redraw() && is_utf8() {
+            Glyphs::Braille
+        } else {
+            Glyphs::Ascii
+        };
+        (size, glyphs)
+    }
+
     /// A bar over a known number of bytes; invisible when stderr is not a terminal.
     pub fn bytes_bar(&self, total: u64, what: &str) -> ProgressBar {
         bar(
@@ -84,6 +112,23 @@ impl Ui {
             "{msg} {wide_bar} {human_pos}/{human_len} {eta}",
         )
     }
+}
+
+/// Lines and columns of the terminal; 24 and 80 without one.
+pub fn terminal_size() -> (usize, usize) {
+    let size = console::Term::stderr().size_checked();
+    let (rows, columns) = size.unwrap_or((24, 80));
+    (rows.into(), columns.into())
+}
+
+/// Whether the terminal's text is UTF-8, as the first of the variables that decide says.
+#[cfg(feature = "train")]
+pub fn is_utf8() -> bool {
+    let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+    let set = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = names.iter().find_map(set).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    cfg!(windows) || locale.contains("utf-8") || locale.contains("utf8")
 }
 
 fn bar(total: u64, what: &str, template: &str) -> ProgressBar {

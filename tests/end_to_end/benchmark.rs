@@ -74,3 +74,68 @@ fn a_quantized_model_is_measured_as_it_is() {
     ]);
     run(at, &["benchmark"]).fails_with(&["--model"]);
 }
+
+#[cfg(feature = "train")]
+#[test]
+fn training_is_measured_in_tokens_a_second() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let size = crate::training::TINY;
+    std::fs::write(at.join("tiny.toml"), size).expect("written");
+    let args = [
+        "benchmark",
+        "--train",
+        "--model-size",
+        "tiny.toml",
+        "--device",
+        "cpu",
+        "--batch-size",
+        "2",
+        "--seq-len",
+        "16",
+        "--gradient-accumulation-steps",
+        "3",
+        "--steps",
+        "4",
+        "--threads",
+        "1",
+    ];
+    let shown = run(at, &args).done();
+    assert!(shown.out.contains("tokens a second"), "{}", shown.out);
+    let result = run(at, &[&args[..], &["--json"]].concat()).done().json();
+    assert_eq!(result["threads"], 1);
+    let training = &result["training"];
+    assert_eq!(
+        (&training["steps"], &training["device"]),
+        (&4.into(), &"cpu".into())
+    );
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let speed = &training["tokens_per_second"];
+    let [lowest, median, highest] = ["lowest", "median", "highest"].map(|key| number(&speed[key]));
+    assert!(
+        0.0 < lowest && lowest <= median && median <= highest,
+        "{speed}"
+    );
+    let tokens = number(&training["seconds_per_step"]) * median;
+    assert!((tokens - 96.0).abs() < 1e-6, "{tokens}");
+    for (bad, said) in [
+        (&["benchmark", "--train"][..], "--model-size"),
+        (
+            &["benchmark", "--batch-size", "2", "--model-size", "nano"],
+            "--train",
+        ),
+        (
+            &[
+                "benchmark",
+                "--train",
+                "--model-size",
+                "nano",
+                "--seq-len",
+                "0",
+            ],
+            "`seq_len` is 0",
+        ),
+    ] {
+        run(at, bad).fails_with(&[said]);
+    }
+}

@@ -19,11 +19,15 @@ const COMMANDS: &[&str] = &[
     "train-tokenizer",
     "tokenize",
     #[cfg(feature = "train")]
+    "find-lr",
+    #[cfg(feature = "train")]
     "train",
     #[cfg(feature = "train")]
     "resume",
     #[cfg(feature = "train")]
     "finetune",
+    #[cfg(feature = "train")]
+    "plot",
     "domains",
     "evaluate",
     "quantize",
@@ -59,7 +63,10 @@ fn every_command_explains_itself() {
 /// there is one choice less, and nothing else differs.
 fn with_gpu(command: &str, help: String) -> String {
     if cfg!(feature = "gpu")
-        || ["demo", "train", "resume", "finetune", "test-gpu"].contains(&command)
+        || [
+            "demo", "find-lr", "train", "resume", "finetune", "plot", "test-gpu",
+        ]
+        .contains(&command)
     {
         return help;
     }

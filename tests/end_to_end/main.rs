@@ -8,9 +8,13 @@ mod bad_input;
 mod benchmark;
 mod chat;
 mod corpus;
+#[cfg(all(feature = "train", target_os = "linux"))]
+mod dashboard;
 #[cfg(feature = "train")]
 mod demo;
 mod domains;
+#[cfg(feature = "train")]
+mod find_lr;
 #[cfg(feature = "train")]
 mod finetune;
 #[cfg(feature = "train")]
@@ -23,6 +27,8 @@ mod kill;
 mod memory;
 mod onnx;
 mod pipeline;
+#[cfg(feature = "train")]
+mod plot;
 mod program;
 mod quantize;
 mod samples;

@@ -65,9 +65,10 @@ pub use arch::ArchConfig;
 pub use checkpoint::{
     Checkpoint, CheckpointConfig, CheckpointContents, CheckpointError, FineTuneCheckpoint,
     FineTuneContents, FineTuneState, FoundCheckpoint, LossScaleState, OutputLock,
-    SkippedCheckpoint, TrainState, Verify, checkpoint_name, clean_leftovers, find_checkpoint,
-    find_fine_tune_checkpoint, open_checkpoint, open_checkpoint_with, open_fine_tune_checkpoint,
-    prune_checkpoints, save_checkpoint, save_checkpoint_with, save_fine_tune_checkpoint,
+    SkippedCheckpoint, TrainState, ValidationFile, Verify, checkpoint_name, clean_leftovers,
+    find_checkpoint, find_fine_tune_checkpoint, open_checkpoint, open_checkpoint_with,
+    open_fine_tune_checkpoint, prune_checkpoints, save_checkpoint, save_checkpoint_with,
+    save_fine_tune_checkpoint,
 };
 pub use digest::{hex, sha256, short_hex};
 pub use domain::{

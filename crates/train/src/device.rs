@@ -32,6 +32,8 @@ pub struct Adapter {
     pub backend: String,
     /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
     pub kind: String,
+    /// Name and version of its driver, as the driver calls itself.
+    pub driver: String,
     /// Whether it is hardware.
     pub is_hardware: bool,
     /// Largest storage buffer that a kernel can bind, in bytes.
@@ -61,6 +63,9 @@ pub fn adapters() -> Vec<Adapter> {
                 Adapter {
                     name: info.name,
                     backend: format!("{:?}", info.backend),
+                    driver: format!("{} {}", info.driver, info.driver_info)
+                        .trim()
+                        .to_owned(),
                     kind: format!("{:?}", info.device_type),
                     is_hardware: !matches!(
                         info.device_type,

@@ -108,6 +108,11 @@ pub enum TrainError {
         "--carry-state is for `train`: fine-tuning begins every window anew, from the memory that it trains or from nothing"
     )]
     CarriedFineTune,
+    /// A source of validation text has a name that cannot be used.
+    #[error(
+        "a source of validation text is called `{0}`: each needs a name of its own, of letters, digits, `.`, `_` and `-`"
+    )]
+    SourceName(String),
     /// The run's last step is behind it.
     #[error("the run is already at step {step} of {max_steps}: give a larger --max-steps")]
     Finished {

@@ -6,6 +6,7 @@
 //! | to go on after a stop | [`Trainer::resume`] |
 //! | to watch a run | [`TrainObserver`] |
 //! | to tune a model to a domain | [`fine_tune::BaseModel::open`], then [`Trainer::fine_tune`] |
+//! | to know which learning rate to give a run | [`LrFinder`] |
 //! | to judge a model on held-out tokens | [`Evaluator`] |
 //! | to know what GPUs there are | [`device::adapters`] |
 #![deny(missing_docs)]
@@ -14,6 +15,7 @@ pub mod device;
 mod error;
 mod evaluate;
 pub mod fine_tune;
+mod lr_finder;
 pub mod model;
 pub mod ops;
 pub mod optim;
@@ -22,8 +24,10 @@ mod trainer;
 pub use device::TrainDevice;
 pub use error::TrainError;
 pub use evaluate::{EvalMetrics, Evaluator};
+pub use lr_finder::{LrCurveEnd, LrFinder, LrFinderResult, LrPoint, Smoothed};
 pub use model::Rwkv;
 pub use trainer::{
-    EvaluationReport, FineTuneSetup, MetricsCsv, ResumeOverrides, RunInfo, StepReport, TrainLogger,
-    TrainObserver, TrainStats, Trainer, TrainerSetup, load_model,
+    EvaluationReport, FineTuneSetup, MetricsCsv, Rehearsal, ResumeOverrides, RunInfo, SourceReport,
+    StepReport, TrainLogger, TrainObserver, TrainStats, Trainer, TrainerSetup, ValidationSource,
+    load_model,
 };

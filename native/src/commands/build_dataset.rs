@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     show(&summary, &ui)?;
     ui.result(&summary)?;
     ui.next(&format!(
-        "ptbr-slm train --data {0}/train.bin --val {0}/val.bin --tokenizer {0}/tokenizer.json --output run --model-size micro --max-steps 1000",
+        "ptbr-slm train --data {0}/train.bin --val-dir {0} --tokenizer {0}/tokenizer.json --output run --model-size micro --max-steps 1000",
         args.output.display()
     ));
     Ok(Outcome::Done)

@@ -179,6 +179,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
             val: Some(&held_out_bin),
             raw: false,
             tokenizer: &tokenizer,
+            tokenizer_path: &tokenizer_path,
             output: &folder.run(),
             model_size: "nano",
             device: args.device,
@@ -188,6 +189,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
                 prompt: PROMPT.to_owned(),
                 tokens: 24,
             },
+            // A step of seven: its lines stay between those of the others.
+            plain: true,
+            val_dir: None,
         },
         &ui,
     )?;

@@ -13,11 +13,15 @@ pub mod evaluate;
 pub mod export;
 pub mod filter_corpus;
 #[cfg(feature = "train")]
+pub mod find_lr;
+#[cfg(feature = "train")]
 pub mod finetune;
 pub mod generate;
 pub mod import;
 pub mod info;
 pub mod logits;
+#[cfg(feature = "train")]
+pub mod plot;
 pub mod process_wiki;
 pub mod quantize;
 #[cfg(feature = "train")]

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use crate::Outcome;
 use crate::options::{Common, Device};
-use crate::training::{self, SampleFlags};
+use crate::training::{self, DisplayFlags, SampleFlags};
 
 /// Go on with a training run that was stopped
 ///
@@ -28,6 +28,8 @@ pub struct Args {
     #[command(flatten)]
     pub sample: SampleFlags,
     #[command(flatten)]
+    pub display: DisplayFlags,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -41,7 +43,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         &args.output,
         args.max_steps,
         args.device,
-        args.sample.sample(),
+        (args.sample.sample(), args.display.plain),
         &ui,
     )?;
     result.show(&ui)?;

@@ -1,16 +1,13 @@
 //! `test-gpu`: is there a GPU, does it compute what it should, and what fits?
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
-use ptbr_dataset::{MmapDataset, TokenizedDatasetWriter};
 use ptbr_model::{PRESETS, Precision, TrainingConfig, preset};
-use ptbr_tokenizer::{BpeTrainer, BpeTrainerConfig};
 use ptbr_train::device::{Adapter, Selected};
-use ptbr_train::{StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
+use ptbr_train::{StepReport, TrainDevice, TrainObserver};
 use serde_json::{Value, json};
 
 use super::test_gpu_memory;
@@ -18,7 +15,7 @@ use crate::Outcome;
 use crate::gpu_check::check_wkv;
 use crate::model_size::named_size;
 use crate::options::{Common, PrecisionName};
-use crate::training::MemorySize;
+use crate::training::{MemorySize, nonsense};
 use crate::ui::{self, Ui};
 
 /// Find GPU adapters, check what they compute, and train one step
@@ -193,46 +190,13 @@ impl TrainObserver for Step {
 /// Trains one step on tokens without meaning, in a folder that goes away again.
 fn one_step(size: &str, training: TrainingConfig) -> Result<Step> {
     let folder = tempfile::tempdir().context("there is no place for temporary files")?;
-    // The smallest tokenizer there is: its ids are not looked at, but a run belongs to one.
-    let mut words = BpeTrainer::new(BpeTrainerConfig {
-        vocab_size: 261,
-        ..Default::default()
-    });
-    words.feed("ptbr");
-    let tokenizer = words.train(&mut |_, _| {})?;
-    let mut model_config = named_size(size)?;
-    model_config.max_seq_len = model_config.max_seq_len.max(training.seq_len);
-    let path = folder.path().join("step.bin");
-    let mut data =
-        TokenizedDatasetWriter::create(&path, model_config.vocab_size, tokenizer.sha256())?;
-    let count = training
-        .batch_size
-        .saturating_mul(training.seq_len.saturating_add(1))
-        .saturating_add(1);
-    let vocab = model_config.vocab_size as u64;
-    // Spread over the whole vocabulary, so that every row of the embedding has its turn.
-    let tokens: Vec<u16> = (0..count as u64)
-        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16) % vocab)
-        .filter_map(|id| u16::try_from(id).ok())
-        .collect();
-    data.push_document(&tokens)?;
-    data.finish()?;
-
+    let mut trainer = nonsense::trainer(size, training, TrainDevice::Gpu, folder.path())?;
     let mut step = Step {
-        vocab_size: model_config.vocab_size,
+        vocab_size: trainer.config().vocab_size,
         loss: f64::NAN,
         skipped: false,
         seconds: 0.0,
     };
-    let mut trainer = Trainer::new(TrainerSetup {
-        model_config,
-        training,
-        tokenizer_json: tokenizer.to_json(),
-        data: Arc::new(MmapDataset::open(&path)?),
-        val: None,
-        output_dir: folder.path().join("run"),
-        device: TrainDevice::Gpu,
-    })?;
     let start = Instant::now();
     trainer.run(&mut step, &AtomicBool::new(false))?;
     step.seconds = start.elapsed().as_secs_f64();

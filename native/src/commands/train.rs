@@ -8,7 +8,7 @@ use ptbr_tokenizer::BpeTokenizer;
 
 use crate::Outcome;
 use crate::options::{Common, Device};
-use crate::training::{self, Hyperparameters, MemoryBudget, Plan, SampleFlags};
+use crate::training::{self, DisplayFlags, Hyperparameters, MemoryBudget, Plan, SampleFlags};
 
 /// Train a model on a token file
 ///
@@ -26,6 +26,9 @@ pub struct Args {
     /// A token file to judge by, of text that is not in --data
     #[arg(long, value_name = "FILE.bin")]
     pub val: Option<PathBuf>,
+    /// A folder that build-dataset wrote: its val.bin judges, unless --val does, and each val-<source>.bin is reported beside it
+    #[arg(long, value_name = "DIR", conflicts_with = "raw")]
+    pub val_dir: Option<PathBuf>,
     /// Read --data and --val as bare 16-bit token ids without a header
     #[arg(long)]
     pub raw: bool,
@@ -48,6 +51,8 @@ pub struct Args {
     #[command(flatten)]
     pub sample: SampleFlags,
     #[command(flatten)]
+    pub display: DisplayFlags,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -63,14 +68,17 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let plan = Plan {
         data: &args.data,
         val: args.val.as_deref(),
+        val_dir: args.val_dir.as_deref(),
         raw: args.raw,
         tokenizer: &tokenizer,
+        tokenizer_path: &args.tokenizer,
         output: &args.output,
         model_size: &args.model_size,
         device: args.device,
         training,
         memory: args.memory,
         sample: args.sample.sample(),
+        plain: args.display.plain,
     };
     let result = training::train(&plan, &ui)?;
     result.show(&ui)?;

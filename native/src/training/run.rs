@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,8 +14,10 @@ use serde::Serialize;
 use super::allocator;
 use super::console::{Console, SampleText};
 use super::flags::model_config;
-use super::interrupt;
+use super::interrupt::{SAVING, Stop, stop_on_ctrl_c};
 use super::memory_budget::{MemoryBudget, announce_memory};
+use super::run_file::RunFile;
+use super::validation::Validation;
 use crate::loading::report_skipped;
 use crate::options::Device;
 use crate::ui::{self, Ui};
@@ -27,10 +28,14 @@ pub struct Plan<'a> {
     pub data: &'a Path,
     /// The token file to judge by.
     pub val: Option<&'a Path>,
+    /// A folder of token files to judge by: val.bin, where `val` is none, and one for each source.
+    pub val_dir: Option<&'a Path>,
     /// Both are bare token ids.
     pub raw: bool,
     /// The tokenizer that both were made with.
     pub tokenizer: &'a BpeTokenizer,
+    /// Where it was read from.
+    pub tokenizer_path: &'a Path,
     /// The folder for checkpoints and metrics.
     pub output: &'a Path,
     /// A preset, or a file of sizes.
@@ -43,6 +48,8 @@ pub struct Plan<'a> {
     pub memory: MemoryBudget,
     /// What each checkpoint writes.
     pub sample: SampleText,
+    /// Lines instead of a dashboard.
+    pub plain: bool,
 }
 
 impl From<Device> for TrainDevice {
@@ -71,10 +78,7 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         plan.training.seq_len,
     )?;
     let data = open_data(plan.data, plan.raw, plan.tokenizer)?;
-    let val = match plan.val {
-        Some(path) => Some(open_data(path, plan.raw, plan.tokenizer)?),
-        None => None,
-    };
+    let Validation { val, sources } = Validation::open(plan, ui)?;
     make_folder(plan.output)?;
     refuse_old_run(plan.output)?;
     let device = TrainDevice::from(plan.device).select()?;
@@ -84,8 +88,16 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
     };
     let (training, budget) = (&plan.training, plan.memory);
     announce(ui, &model_config, training, &data, placement, budget)?;
-    let mut console = Console::new(*ui, plan.sample.clone(), plan.training.log_every);
-    let trainer = Trainer::new(TrainerSetup {
+    let stop = stop_on_ctrl_c(SAVING)?;
+    let log_every = plan.training.log_every;
+    let mut console = Console::new(
+        *ui,
+        stop.screen(),
+        plan.sample.clone(),
+        log_every,
+        plan.plain,
+    );
+    let mut trainer = Trainer::new(TrainerSetup {
         model_config,
         training: plan.training.clone(),
         tokenizer_json: plan.tokenizer.to_json(),
@@ -94,7 +106,9 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         output_dir: plan.output.to_owned(),
         device: plan.device.into(),
     })?;
-    finish(trainer, &mut console, plan.output)
+    trainer.judge_by_source(sources)?;
+    let tokenizer = Some(plan.tokenizer_path);
+    run_to_its_end(trainer, &mut console, plan.output, tokenizer, &stop)
 }
 
 /// Maps a token file into memory and makes sure that it was written with this tokenizer.
@@ -228,7 +242,7 @@ pub fn resume(
     output: &Path,
     max_steps: Option<u64>,
     device: Device,
-    sample: SampleText,
+    (sample, plain): (SampleText, bool),
     ui: &Ui,
 ) -> Result<TrainingResult> {
     let found = find_checkpoint(output, Verify::WithoutOptimizer)?;
@@ -240,7 +254,9 @@ pub fn resume(
         ui::thousands(state.step),
         ui::thousands(max_steps.unwrap_or(state.config.max_steps))
     ))?;
-    let mut console = Console::new(*ui, sample, state.config.log_every);
+    let stop = stop_on_ctrl_c(SAVING)?;
+    let log_every = state.config.log_every;
+    let mut console = Console::new(*ui, stop.screen(), sample, log_every, plain);
     drop(found);
     let trainer = Trainer::resume(
         output,
@@ -249,13 +265,7 @@ pub fn resume(
             device: device.into(),
         },
     )?;
-    finish(trainer, &mut console, output)
-}
-
-/// Runs until the end or Ctrl-C.
-fn finish(trainer: Trainer, console: &mut Console, output: &Path) -> Result<TrainingResult> {
-    let stop = interrupt::stop_on_ctrl_c()?;
-    run_to_its_end(trainer, console, output, &stop)
+    run_to_its_end(trainer, &mut console, output, None, &stop)
 }
 
 /// Runs until the end or until `stop` is set, and takes the bar away whatever happens.
@@ -266,7 +276,8 @@ pub fn run_to_its_end(
     mut trainer: Trainer,
     console: &mut Console,
     output: &Path,
-    stop: &AtomicBool,
+    tokenizer: Option<&Path>,
+    stop: &Stop,
 ) -> Result<TrainingResult> {
     allocator::keep_freed_memory();
     let (asked, precision) = (trainer.state().config.precision, trainer.precision());
@@ -275,8 +286,9 @@ pub fn run_to_its_end(
             "the run was begun in {asked}; on the CPU it goes on in {precision}"
         ));
     }
+    RunFile::record(output, &trainer, tokenizer)?;
     let start = Instant::now();
-    let stats = trainer.run(console, stop);
+    let stats = trainer.run(console, stop.flag());
     console.finish();
     Ok(TrainingResult {
         output: output.to_owned(),

@@ -33,7 +33,7 @@ pub use fine_tune::{
 pub use lock::{OutputLock, clean_leftovers};
 pub use prune::{CheckpointConfig, prune_checkpoints};
 pub use read::{Checkpoint, Verify, open_checkpoint, open_checkpoint_with};
-pub use state::{FineTuneState, LossScaleState, TrainState};
+pub use state::{FineTuneState, LossScaleState, TrainState, ValidationFile};
 pub use write::{CheckpointContents, save_checkpoint, save_checkpoint_with};
 
 pub(crate) const MODEL_FILE: &str = "model.safetensors";

@@ -51,6 +51,9 @@ pub struct TrainState {
     /// Path of the validation tokens.
     #[serde(default)]
     pub val_path: Option<String>,
+    /// Validation tokens of each source, beside those of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub val_sources: Vec<ValidationFile>,
     /// Whether the token files have no header.
     #[serde(default)]
     pub raw_data: bool,
@@ -77,6 +80,15 @@ impl TrainState {
         let patience = self.config.early_stopping_patience;
         self.step >= self.config.max_steps || (patience > 0 && self.evals_since_best >= patience)
     }
+}
+
+/// Validation tokens of one source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidationFile {
+    /// What the source is called.
+    pub name: String,
+    /// Path as it was given (lossy where it is not Unicode).
+    pub path: String,
 }
 
 /// What a fine-tuning run tunes, and how.

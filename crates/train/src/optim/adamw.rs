@@ -16,7 +16,7 @@ use crate::model::init::split_layer;
 use crate::model::parameters::Path;
 
 /// The optimizer's state: moments by parameter name, and the momentum of what Muon moves.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct AdamW {
     moments: BTreeMap<String, Moments>,
     /// Of the matrices that [`Optimizer::Muon`](ptbr_model::Optimizer::Muon) takes from AdamW.

@@ -38,7 +38,7 @@ const EPSILON: f32 = 1e-7;
 const BLOCK: usize = 1 << 14;
 
 /// The optimizer's state: the momentum of each matrix, by name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Muon {
     momentum: BTreeMap<String, Flat>,
 }

@@ -17,7 +17,8 @@ use crate::TrainError;
 use crate::model::Rwkv;
 use crate::model::init::split_layer;
 use crate::model::parameters::{NamedTensors, build};
-use crate::optim::{AdamW, Moments};
+use crate::ops::host::is_host;
+use crate::optim::{AdamW, Flat, Moments};
 
 /// Adam's moments as `<name>.m` and `<name>.v`, Muon's momentum as `<name>.m`; zeros for a parameter that no gradient has reached yet. And
 /// the carried states, as `blocks.<i>.carried`.

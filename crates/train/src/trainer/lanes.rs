@@ -15,7 +15,7 @@ use ptbr_model::{CARRIED_ROWS, RwkvConfig, TensorError, TensorFile, TensorSpec, 
 use crate::model::{CarriedLayer, Carry};
 
 /// The states of all lanes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Lanes {
     /// By micro-batch of a step, then by layer.
     groups: Vec<Vec<CarriedLayer>>,

@@ -1,4 +1,5 @@
-//! `metrics.csv` and `metrics.jsonl` beside the checkpoints: one row a step, one a validation.
+//! `metrics.csv` and `metrics.jsonl` beside the checkpoints: one row a step, one a validation, one a source of its text. The events of TensorBoard
+//! say the same.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -6,16 +7,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::observer::{EvaluationReport, StepReport};
+use super::observer::{EvaluationReport, SourceReport, StepReport};
+use super::tensorboard::EventFile;
 use crate::TrainError;
 
 const COLUMNS: &str = "step,kind,loss,ema_loss,learning_rate,grad_norm,tokens_per_second,tokens_seen,elapsed_seconds,skipped,\
                        perplexity,bits_per_byte,accuracy,loss_scale";
 
-/// The two metric files of a run.
+/// The metric files of a run.
 pub struct TrainLogger {
     csv: MetricsCsv,
     jsonl: LineFile,
+    events: EventFile,
 }
 
 /// `metrics.csv`: the columns above; cells that a kind of row does not have are empty.
@@ -122,6 +125,29 @@ impl MetricsCsv {
             r.step, r.loss, r.perplexity, r.bits_per_byte, r.accuracy
         ))
     }
+
+    fn source(
+        &mut self,
+        r: &SourceReport,
+        tokens_seen: u64,
+        elapsed: f64,
+    ) -> Result<(), TrainError> {
+        let m = &r.metrics;
+        self.0.line(&format!(
+            "{},{},{},,,,,{tokens_seen},{elapsed:.3},,{},{},{}",
+            r.step,
+            kind_of(r),
+            m.loss,
+            m.perplexity,
+            m.bits_per_byte,
+            m.accuracy
+        ))
+    }
+}
+
+/// The kind of a source's row.
+fn kind_of(report: &SourceReport) -> String {
+    format!("validation:{}", report.source)
 }
 
 impl TrainLogger {
@@ -134,12 +160,14 @@ impl TrainLogger {
         Ok(Self {
             csv: MetricsCsv::open(folder, step)?,
             jsonl: LineFile::open(folder.join("metrics.jsonl"), "", &keep)?,
+            events: EventFile::create(folder, step)?,
         })
     }
 
     /// Writes the row of a step.
     pub fn step(&mut self, report: &StepReport) -> Result<(), TrainError> {
         self.csv.step(report)?;
+        self.events.step(report)?;
         self.jsonl.line(&tagged("train", json!(report)).to_string())
     }
 
@@ -151,7 +179,23 @@ impl TrainLogger {
         elapsed: f64,
     ) -> Result<(), TrainError> {
         self.csv.evaluation(report, tokens_seen, elapsed)?;
+        self.events.evaluation(report)?;
         let mut row = tagged("validation", json!(report));
+        row["tokens_seen"] = json!(tokens_seen);
+        row["elapsed_seconds"] = json!(elapsed);
+        self.jsonl.line(&row.to_string())
+    }
+
+    /// Writes the row of a source.
+    pub fn source(
+        &mut self,
+        report: &SourceReport,
+        tokens_seen: u64,
+        elapsed: f64,
+    ) -> Result<(), TrainError> {
+        self.csv.source(report, tokens_seen, elapsed)?;
+        self.events.source(report)?;
+        let mut row = tagged(&kind_of(report), json!(report));
         row["tokens_seen"] = json!(tokens_seen);
         row["elapsed_seconds"] = json!(elapsed);
         self.jsonl.line(&row.to_string())

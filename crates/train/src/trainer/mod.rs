@@ -7,14 +7,17 @@ mod lanes;
 mod log;
 mod observer;
 mod pace;
+mod rehearsal;
+mod sources;
 mod start;
 mod step;
+mod tensorboard;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ptbr_dataset::{DataLoader, LoaderConfig, MmapDataset};
+use ptbr_dataset::MmapDataset;
 use ptbr_model::{
     ArchConfig, GradScaler, OutputLock, Precision, RwkvConfig, TensorSpec, TrainState,
     TrainingConfig, Verify, find_checkpoint,
@@ -32,8 +35,10 @@ pub use checkpoint::load_model;
 pub use fine_tune::FineTuneSetup;
 use lanes::Lanes;
 pub use log::{MetricsCsv, TrainLogger};
-pub use observer::{EvaluationReport, RunInfo, StepReport, TrainObserver};
+pub use observer::{EvaluationReport, RunInfo, SourceReport, StepReport, TrainObserver};
 use pace::Pace;
+pub use rehearsal::Rehearsal;
+pub use sources::ValidationSource;
 use start::Start;
 
 /// Weight of the newest step in the moving average of the loss.
@@ -112,6 +117,7 @@ pub struct Trainer {
     tokenizer_json: String,
     data: Arc<MmapDataset>,
     val: Option<Arc<MmapDataset>>,
+    sources: Vec<ValidationSource>,
     evaluator: Evaluator,
     selected: Selected,
     lock: OutputLock,
@@ -190,6 +196,27 @@ impl Trainer {
         self.specs.iter().map(count).sum()
     }
 
+    /// Sizes of the model.
+    pub fn config(&self) -> &RwkvConfig {
+        &self.config
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Selected {
+        &self.selected
+    }
+
+    /// What is read: `train`, then `validation` and `validation:<source>`.
+    pub fn token_files(&self) -> Vec<(String, &MmapDataset)> {
+        let val = self.val.iter().map(|val| ("validation".to_owned(), &**val));
+        let sources = self.sources.iter();
+        [("train".to_owned(), &*self.data)]
+            .into_iter()
+            .chain(val)
+            .chain(sources.map(|source| (format!("validation:{}", source.name), &*source.data)))
+            .collect()
+    }
+
     /// Where the run stands.
     pub fn state(&self) -> &TrainState {
         &self.state
@@ -202,19 +229,7 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<TrainStats, TrainError> {
         let training = self.state.config.clone();
-        let (data, order) = (
-            Arc::clone(&self.data),
-            LoaderConfig {
-                batch_size: training.batch_size,
-                seq_len: training.seq_len,
-                seed: self.state.seed,
-                start: self.state.batches_seen,
-            },
-        );
-        let mut loader = match training.carry_state {
-            true => DataLoader::lanes(data, order, training.gradient_accumulation_steps)?,
-            false => DataLoader::new(data, order)?,
-        };
+        let mut loader = self.loader()?;
         let mut log = TrainLogger::open(self.lock.path(), self.state.step)?;
         observer.on_start(&RunInfo {
             device: self.selected.name.clone(),
@@ -244,6 +259,10 @@ impl Trainer {
                 let report = self.judge(metrics);
                 log.evaluation(&report, self.state.tokens_seen, self.state.elapsed_seconds)?;
                 observer.on_evaluation(&report);
+                for report in self.guarded(|trainer| trainer.evaluate_sources())? {
+                    log.source(&report, self.state.tokens_seen, self.state.elapsed_seconds)?;
+                    observer.on_source(&report);
+                }
                 last_evaluation = Some(metrics);
                 let patience = training.early_stopping_patience;
                 stopped_early = patience > 0 && self.state.evals_since_best >= patience;

@@ -92,6 +92,18 @@ impl EvaluationReport {
     }
 }
 
+/// Said after each evaluation, once for each source of the validation text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceReport {
+    /// Steps done.
+    pub step: u64,
+    /// The source.
+    pub source: String,
+    /// What was found on its tokens.
+    #[serde(flatten)]
+    pub metrics: EvalMetrics,
+}
+
 /// Watches a run. Every method does nothing unless it is overridden.
 pub trait TrainObserver {
     /// Before the first step.
@@ -100,6 +112,8 @@ pub trait TrainObserver {
     fn on_step(&mut self, _report: &StepReport) {}
     /// After each evaluation.
     fn on_evaluation(&mut self, _report: &EvaluationReport) {}
+    /// After each evaluation, for each source of the validation text.
+    fn on_source(&mut self, _report: &SourceReport) {}
     /// After each checkpoint, with its folder.
     fn on_checkpoint(&mut self, _path: &Path) {}
 }

@@ -11,8 +11,8 @@ use ptbr_model::{
 };
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 
-use super::Trainer;
 use super::lanes::Lanes;
+use super::{Trainer, ValidationSource};
 use crate::device::Selected;
 use crate::model::Rwkv;
 use crate::optim::AdamW;
@@ -96,8 +96,13 @@ impl Start {
             });
         }
         let val = state.val_path.as_deref().map(open).transpose()?;
+        let sources = std::mem::take(&mut state.val_sources);
         let tokenizer = self.tokenizer()?;
-        self.trainer(&tokenizer, (data, val), output_dir, weights)
+        let mut trainer = self.trainer(&tokenizer, (data, val), output_dir, weights)?;
+        let open = |file| ValidationSource::open(file, raw);
+        let sources: Result<Vec<_>, _> = sources.iter().map(open).collect();
+        trainer.judge_by_source(sources?)?;
+        Ok(trainer)
     }
 
     /// What products are computed in: f16 is for GPUs. On the CPU it would cost the conversions and gain nothing.
@@ -139,12 +144,7 @@ impl Start {
             return Err(TrainError::CarriedFineTune);
         }
         for dataset in [Some(&data), val.as_ref()].into_iter().flatten() {
-            dataset.check_vocabulary(self.config.vocab_size)?;
-            if dataset.header().is_some() {
-                dataset.check_tokenizer(&tokenizer.sha256())?;
-                // Opening a file checks its sizes and tokens; a run of hours can afford to read it once.
-                dataset.verify_payload()?;
-            }
+            check_tokens(dataset, &self.config, tokenizer)?;
         }
         let lock = OutputLock::acquire(output_dir)?;
         clean_leftovers(&lock)?;
@@ -157,6 +157,7 @@ impl Start {
             max_tokens: training.eval_tokens,
             token_bytes: Arc::new(token_bytes(tokenizer)),
         };
+        let sources = Vec::new();
         self.state.device.clone_from(&self.selected.name);
         let (precision, scaler) = (self.precision(), self.scaler()?);
         if let Some(scaler) = &scaler {
@@ -175,11 +176,27 @@ impl Start {
             tokenizer_json: self.tokenizer_json,
             data,
             val,
+            sources,
             evaluator,
             selected: self.selected,
             lock,
         })
     }
+}
+
+/// Refuses tokens that the model does not know, or of another tokenizer than its own, or damaged.
+pub(super) fn check_tokens(
+    tokens: &MmapDataset,
+    config: &RwkvConfig,
+    tokenizer: &BpeTokenizer,
+) -> Result<(), TrainError> {
+    tokens.check_vocabulary(config.vocab_size)?;
+    if tokens.header().is_some() {
+        tokens.check_tokenizer(&tokenizer.sha256())?;
+        // Opening a file checks its sizes and tokens; a run of hours can afford to read it once.
+        tokens.verify_payload()?;
+    }
+    Ok(())
 }
 
 /// The number of bytes that every token stands for; special tokens stand for none.

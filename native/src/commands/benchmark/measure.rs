@@ -29,13 +29,15 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// From the tokens a second of an odd number of runs.
-    fn new(mut runs: [f64; RUNS]) -> Self {
+    /// From the tokens a second of each run, of which there is one at least; of an even number the slower one in the middle.
+    pub fn of(mut runs: Vec<f64>) -> Self {
         runs.sort_by(f64::total_cmp);
+        let at = |index: usize| runs.get(index).copied().unwrap_or(0.0);
+        let last = runs.len().saturating_sub(1);
         Self {
-            median: runs[RUNS / 2],
-            lowest: runs[0],
-            highest: runs[RUNS - 1],
+            median: at(last / 2),
+            lowest: at(0),
+            highest: at(last),
         }
     }
 }
@@ -72,7 +74,7 @@ pub fn measure(model: &Arc<Model>) -> Result<Measured> {
     for run in &mut runs {
         *run = decode(&mut session, &text, tokens)?;
     }
-    let decode = Speed::new(runs);
+    let decode = Speed::of(runs.to_vec());
 
     // Once without the clock, for the memory that a chunk takes.
     session.prefill(&text)?;
@@ -84,7 +86,7 @@ pub fn measure(model: &Arc<Model>) -> Result<Measured> {
     }
     Ok(Measured {
         decode,
-        prefill: Speed::new(runs),
+        prefill: Speed::of(runs.to_vec()),
         weight_bytes_per_token,
     })
 }
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_run_in_the_middle_counts() {
-        let speed = Speed::new([3.0, 1.0, 7.0, 5.0, 2.0, 100.0, 4.0]);
+        let speed = Speed::of(vec![3.0, 1.0, 7.0, 5.0, 2.0, 100.0, 4.0]);
         let expected = Speed {
             median: 4.0,
             lowest: 1.0,

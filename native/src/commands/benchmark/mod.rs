@@ -1,9 +1,10 @@
-//! `benchmark`: how fast a model reads and writes text on this machine.
+//! `benchmark`: how fast a model reads and writes text on this machine, or learns.
 
 mod bandwidth;
 mod candidate;
 mod measure;
-mod memory;
+#[cfg(feature = "train")]
+mod train;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::loading;
+use crate::memory;
 use crate::options::{Common, EngineDevice, EngineOptions, MemoryOption};
 use crate::ui::{self, Ui};
 use candidate::Candidate;
@@ -30,8 +32,10 @@ use measure::{PREFILL_TOKENS, Speed};
 /// a token, and what share that is of the bandwidth at which the same threads can read memory (measured on 1 GB of it).
 /// Formats that are not the model's own are made in the system's temporary folder (TMPDIR names another one), one at a time.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  ptbr-slm benchmark --model-size 85m\n  \
-                  ptbr-slm benchmark --model model.safetensors --format int8,int4 --threads 4 --json")]
+#[command(
+    after_help = "Examples:\n  ptbr-slm benchmark --model-size 85m\n  ptbr-slm benchmark --train --model-size micro --batch-size 8 --seq-len 256\n  \
+                  ptbr-slm benchmark --model model.safetensors --format int8,int4 --threads 4 --json"
+)]
 pub struct Args {
     /// A checkpoint folder, a training output folder (its latest checkpoint) or a model file
     #[arg(
@@ -60,6 +64,9 @@ pub struct Args {
     pub vector_bits: Option<String>,
     #[command(flatten)]
     engine: EngineOptions,
+    #[cfg(feature = "train")]
+    #[command(flatten)]
+    train: train::TrainFlags,
     #[command(flatten)]
     memory: MemoryOption,
     #[command(flatten)]
@@ -114,15 +121,21 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if let Some(bits) = &args.vector_bits {
         ptbr_kernels::cpu::limit_vectors(bits.parse().context("--vector-bits")?);
     }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads.map_or(0, NonZeroUsize::get))
+        .build()
+        .context("cannot start the threads")?;
+    #[cfg(feature = "train")]
+    if args.train.train {
+        let size = args.model_size.as_deref().unwrap_or_default();
+        train::run(&args.train, size, args.engine.device, &pool, &ui)?;
+        return Ok(Outcome::Done);
+    }
     let candidate = match (&args.model, &args.model_size) {
         (Some(path), _) => Candidate::open(path, &ui)?,
         (None, size) => Candidate::random(size.as_deref().unwrap_or_default())?,
     };
     let formats = candidate.formats(&args.format)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.threads.map_or(0, NonZeroUsize::get))
-        .build()
-        .context("cannot start the threads")?;
     let threads = pool.current_num_threads();
     let bandwidth = bandwidth::measure(&pool);
     let parameters = candidate.config().num_parameters();

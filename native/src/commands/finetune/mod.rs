@@ -5,7 +5,6 @@ mod flags;
 mod result;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
@@ -27,7 +26,9 @@ use crate::adapters::folder_of;
 use crate::domains::DomainOptions;
 use crate::loading::report_skipped;
 use crate::options::{Common, Device};
-use crate::training::{Console, SampleText, TrainingResult, run_to_its_end, stop_on_ctrl_c};
+use crate::training::{
+    Console, DisplayFlags, SAVING, SampleText, Stop, TrainingResult, run_to_its_end, stop_on_ctrl_c,
+};
 use crate::ui::{self, Ui};
 
 /// Tune a model to a kind of text
@@ -75,6 +76,8 @@ pub struct Args {
     tuning: Tuning,
     #[command(flatten)]
     run: Run,
+    #[command(flatten)]
+    display: DisplayFlags,
     #[command(flatten)]
     common: Common,
 }
@@ -128,7 +131,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         base.source().plan().format(),
         base.device_name()
     ))?;
-    let stop = stop_on_ctrl_c()?;
+    let stop = stop_on_ctrl_c(SAVING)?;
     let mut results = Vec::new();
     for task in &tasks {
         let training = tune(args, task, &base, &tokenizer, &stop, &ui)
@@ -238,7 +241,7 @@ fn tune(
     task: &Task<'_>,
     base: &BaseModel,
     tokenizer: &BpeTokenizer,
-    stop: &AtomicBool,
+    stop: &Stop,
     ui: &Ui,
 ) -> Result<Option<TrainingResult>> {
     let folder = args.output.join(&task.name);
@@ -272,8 +275,10 @@ fn tune(
         prompt: String::new(),
         tokens: 0,
     };
-    let mut console = Console::new(*ui, sample, trainer.state().config.log_every);
-    let result = run_to_its_end(trainer, &mut console, &folder, stop)?;
+    let log_every = trainer.state().config.log_every;
+    let plain = args.display.plain;
+    let mut console = Console::new(*ui, stop.screen(), sample, log_every, plain);
+    let result = run_to_its_end(trainer, &mut console, &folder, None, stop)?;
     ui.line(format!("{}: {}", task.name, result.in_short()))?;
     Ok(Some(result))
 }

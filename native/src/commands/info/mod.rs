@@ -2,6 +2,8 @@
 
 mod files;
 mod model;
+#[cfg(feature = "train")]
+mod run;
 
 use std::fs::File;
 use std::io::Read;
@@ -92,7 +94,10 @@ fn describe(path: &Path, args: &Args, ui: &Ui) -> Result<Described> {
         }
         let found = find_checkpoint(path, Verify::Everything)?;
         report_skipped(&found.skipped, ui);
-        return model::checkpoint(&found.checkpoint, args);
+        let described = model::checkpoint(&found.checkpoint, args)?;
+        #[cfg(feature = "train")]
+        let described = run::with_record(path, described)?;
+        return Ok(described);
     }
     if metadata.len() == 0 {
         bail!("{} is empty", path.display());

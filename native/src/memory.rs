@@ -1,4 +1,4 @@
-//! The most memory that the process has held, mapped weights included, where the system says (Linux).
+//! The memory that the process holds and has held, mapped weights included, where the system says (Linux).
 
 /// Starts counting anew; whether that worked.
 pub fn reset_peak() -> bool {
@@ -8,14 +8,21 @@ pub fn reset_peak() -> bool {
 
 /// Bytes at the peak since [`reset_peak`].
 pub fn peak() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    parse(&status)
+    read("VmHWM:")
 }
 
-fn parse(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// Bytes now.
+#[cfg(feature = "train")]
+pub fn resident() -> Option<u64> {
+    read("VmRSS:")
+}
+
+fn read(name: &str) -> Option<u64> {
+    parse(&std::fs::read_to_string("/proc/self/status").ok()?, name)
+}
+
+fn parse(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -27,7 +34,7 @@ mod tests {
     #[test]
     fn the_line_is_found() {
         let status = "Name:\tptbr-slm\nVmPeak:\t  999 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n";
-        assert_eq!(parse(status), Some(2 << 20));
-        assert_eq!(parse("VmRSS:\t 1 kB\n"), None);
+        assert_eq!(parse(status, "VmHWM:"), Some(2 << 20));
+        assert_eq!(parse("VmRSS:\t 1 kB\n", "VmHWM:"), None);
     }
 }
