@@ -149,7 +149,7 @@ fn it_is_written_in_place_and_fits_wide_and_narrow() {
             "lr ",
             "gradient ",
             "tok/s",
-            "memory ",
+            " left",
             "bits per byte",
             "saved step-000080",
             "“O Brasil é",
