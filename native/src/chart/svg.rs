@@ -14,9 +14,9 @@ const BOTTOM: f64 = 56.0;
 /// Height of a line of the legend.
 const LEGEND: f64 = 18.0;
 
-/// Okabe and Ito's colours, which most people tell apart, but for those that are lost on white or on black.
+/// Okabe and Ito's colours, which most people tell apart, but for those that are lost on white or on black, the blue lighter.
 const COLOURS: [&str; 6] = [
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+    "#2f8fd0", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
 ];
 
 /// After six curves the colours begin again, broken.

@@ -44,11 +44,11 @@ pub struct Args {
     /// Where to train
     #[arg(long, value_enum, default_value_t = Device::Auto)]
     pub device: Device,
-    #[command(flatten)]
-    ramp: Ramp,
     /// Draw the curve into this file too
     #[arg(long, value_name = "FILE.svg")]
     pub svg: Option<PathBuf>,
+    #[command(flatten)]
+    ramp: Ramp,
     #[command(flatten)]
     pub hyperparameters: Hyperparameters,
     #[command(flatten)]

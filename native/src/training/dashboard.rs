@@ -91,7 +91,7 @@ impl Dashboard {
         // The last column stays free: some terminals break the line when it is written to.
         let columns = columns.saturating_sub(1);
         let mut out = flowed(&self.progress(step), columns);
-        if rows >= FEW_LINES {
+        if rows >= FEW_LINES && self.losses.points.len() > 1 {
             let size = Size {
                 columns,
                 rows: ROWS,

@@ -64,11 +64,11 @@ pub struct Args {
     pub vector_bits: Option<String>,
     #[command(flatten)]
     engine: EngineOptions,
+    #[command(flatten)]
+    memory: MemoryOption,
     #[cfg(feature = "train")]
     #[command(flatten)]
     train: train::TrainFlags,
-    #[command(flatten)]
-    memory: MemoryOption,
     #[command(flatten)]
     common: Common,
 }

@@ -37,6 +37,9 @@ pub struct TrainFlags {
     /// Micro-batches that make one optimizer step
     #[arg(long, value_name = "N", default_value_t = 1, requires = "train")]
     pub gradient_accumulation_steps: usize,
+    /// Dropout probability [default: the model size's]
+    #[arg(long, value_name = "X", allow_hyphen_values = true, requires = "train")]
+    pub dropout: Option<f64>,
     /// Steps that are measured [default: about 15 seconds' worth, 5 at least]
     #[arg(long, value_name = "N", requires = "train")]
     pub steps: Option<usize>,
@@ -57,6 +60,7 @@ pub fn run(
         batch_size: flags.batch_size,
         seq_len: flags.seq_len,
         gradient_accumulation_steps: flags.gradient_accumulation_steps,
+        dropout: flags.dropout,
         ..TrainingConfig::default()
     };
     training.validate()?;
@@ -107,6 +111,7 @@ pub fn run(
             "precision": training.precision,
             "batch_size": training.batch_size,
             "seq_len": training.seq_len,
+            "dropout": training.effective_dropout(trainer.config()),
             "gradient_accumulation_steps": training.gradient_accumulation_steps,
             "steps": seconds.len(),
             "tokens_per_second": speed,
