@@ -30,10 +30,7 @@ impl Flat {
         match tensor.clone().try_into_primitive::<Flex>() {
             Ok(primitive) => {
                 drop(tensor);
-                Self::Host(match primitive.as_slice::<f32>() {
-                    Some(_) => primitive,
-                    None => primitive.to_contiguous(),
-                })
+                Self::Host(whole(primitive))
             }
             Err(_) => {
                 let len = tensor.shape().num_elements();
@@ -126,6 +123,17 @@ impl Flat {
             }
         }
     }
+}
+
+/// The tensor as the only one in its storage. A view, such as one of two gradients that a kernel wrote side by side, is copied:
+/// `storage_mut` gives all of the storage that it is a part of, and what is added there would be added to its neighbour.
+fn whole(tensor: FlexTensor) -> FlexTensor {
+    let tensor = contiguous(&tensor);
+    let values = elements(&tensor);
+    if values.len() == tensor.storage::<f32>().len() {
+        return tensor;
+    }
+    flex_tensor(values.to_vec(), tensor.layout().shape().as_ref())
 }
 
 /// A sum of squares, read or still on its device.
