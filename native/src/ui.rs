@@ -11,12 +11,32 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
     json: bool,
+    /// Of several processes that do the same one speaks.
+    silent: bool,
 }
 
 impl Ui {
     /// A user interface for a command called with or without `--json`.
     pub fn new(json: bool) -> Self {
-        Self { json }
+        Self {
+            json,
+            silent: false,
+        }
+    }
+
+    /// The same, showing nothing.
+    #[cfg(feature = "train")]
+    pub fn silent(self) -> Self {
+        Self {
+            silent: true,
+            ..self
+        }
+    }
+
+    /// Whether it shows nothing.
+    #[cfg(feature = "train")]
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// One line of the result for people.
@@ -33,6 +53,9 @@ impl Ui {
     /// # Errors
     /// As [`Ui::line`].
     pub fn text(&self, text: &str) -> io::Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         if self.json {
             // stderr is for a person who may have closed it; the JSON on stdout is what counts.
             let _ = io::stderr().write_all(text.as_bytes());
@@ -48,7 +71,7 @@ impl Ui {
     /// # Errors
     /// As [`Ui::line`].
     pub fn result(&self, value: &impl Serialize) -> anyhow::Result<()> {
-        if self.json {
+        if self.json && !self.silent {
             let text = serde_json::to_string_pretty(value)?;
             let mut out = io::stdout().lock();
             writeln!(out, "{text}")?;
@@ -59,7 +82,9 @@ impl Ui {
 
     /// A remark beside the result: always on stderr.
     pub fn note(&self, text: impl AsRef<str>) {
-        let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        if !self.silent {
+            let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        }
     }
 
     /// What to run next, on stderr, so that it never gets into a pipe.
@@ -69,7 +94,7 @@ impl Ui {
 
     /// A bar over a known number of bytes; invisible when stderr is not a terminal.
     pub fn bytes_bar(&self, total: u64, what: &str) -> ProgressBar {
-        bar(
+        self.bar(
             total,
             what,
             "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
@@ -78,21 +103,25 @@ impl Ui {
 
     /// A bar over a known number of things; invisible when stderr is not a terminal.
     pub fn count_bar(&self, total: u64, what: &str) -> ProgressBar {
-        bar(
+        self.bar(
             total,
             what,
             "{msg} {wide_bar} {human_pos}/{human_len} {eta}",
         )
     }
-}
 
-fn bar(total: u64, what: &str, template: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+    fn bar(&self, total: u64, what: &str, template: &str) -> ProgressBar {
+        if self.silent {
+            return ProgressBar::hidden();
+        }
+        let target = ProgressDrawTarget::stderr_with_hz(10);
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what.to_owned());
+        bar
     }
-    bar.set_message(what.to_owned());
-    bar
 }
 
 /// A number of bytes in the unit a person would use (powers of 1024).

@@ -19,7 +19,7 @@ mod writer;
 
 pub use error::DatasetError;
 pub use header::{HEADER_BYTES, TokenFileHeader};
-pub use loader::{Batch, DataLoader, LoaderConfig, batch_at};
+pub use loader::{Batch, BatchSlice, DataLoader, LoaderConfig, batch_at};
 pub use permutation::permute;
 pub use reader::MmapDataset;
 pub use sampler::WindowSampler;

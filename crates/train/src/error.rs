@@ -8,6 +8,8 @@ use ptbr_model::{CheckpointError, ConfigError, ModelError, PatternError, TensorE
 use ptbr_tokenizer::TokenizerError;
 use thiserror::Error;
 
+use crate::collective::CollectiveError;
+
 /// A run that cannot start or go on.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -106,6 +108,9 @@ pub enum TrainError {
         /// Steps asked for.
         max_steps: u64,
     },
+    /// The processes of a run cannot work together.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
     /// This architecture cannot be trained.
     #[error("checkpoints of the architecture `{0}` cannot be trained by this version")]
     Architecture(String),

@@ -12,6 +12,7 @@ use ptbr_model::{
     CheckpointContents, MemoryTensors, RwkvConfig, TrainState, TrainingConfig, open_checkpoint,
     preset, save_checkpoint,
 };
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::model::{ForwardOptions, Windows, init::initial_values, parameters::build};
 use ptbr_train::optim::GradientSum;
 use ptbr_train::{
@@ -309,6 +310,7 @@ fn bad_setups_are_refused_before_anything_is_written() {
             val: None,
             output_dir: folder.path().join("refused"),
             device: TrainDevice::Cpu,
+            group: ProcessGroup::solo(),
         })
         .err()
         .expect("a refusal")

@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 use ptbr_dataset::{MmapDataset, TokenizedDatasetWriter};
 use ptbr_model::{PRESETS, Precision, TrainingConfig, preset};
 use ptbr_tokenizer::{BpeTrainer, BpeTrainerConfig};
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::device::{Adapter, Selected};
 use ptbr_train::{StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
 use serde_json::{Value, json};
@@ -217,6 +218,7 @@ fn one_step(size: &str, training: TrainingConfig) -> Result<Step> {
         val: None,
         output_dir: folder.path().join("run"),
         device: TrainDevice::Gpu,
+        group: ProcessGroup::solo(),
     })?;
     let start = Instant::now();
     trainer.run(&mut step, &AtomicBool::new(false))?;

@@ -137,7 +137,7 @@ impl TrainObserver for Console {
     fn on_checkpoint(&mut self, path: &Path) {
         self.say(&format!("saved {}", path.display()));
         self.checkpoints.push(path.to_owned());
-        if self.sample.tokens == 0 {
+        if self.sample.tokens == 0 || self.ui.is_silent() {
             return;
         }
         // A sample is a courtesy: training goes on when there is none.

@@ -9,11 +9,13 @@ use anyhow::{Context, Result, bail};
 use ptbr_dataset::MmapDataset;
 use ptbr_model::{Placement, RwkvConfig, TrainingConfig, Verify, find_checkpoint};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::{ResumeOverrides, TrainDevice, TrainStats, Trainer, TrainerSetup};
 use serde::Serialize;
 
 use super::allocator;
 use super::console::{Console, SampleText};
+use super::distributed::note_shared_adapter;
 use super::flags::model_config;
 use super::interrupt;
 use crate::loading::report_skipped;
@@ -36,6 +38,8 @@ pub struct Plan<'a> {
     pub model_size: &'a str,
     /// Where to train.
     pub device: Device,
+    /// The processes that share the run.
+    pub group: Arc<ProcessGroup>,
     /// The hyper-parameters.
     pub training: TrainingConfig,
     /// What each checkpoint writes.
@@ -70,7 +74,10 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
     };
     make_folder(plan.output)?;
     refuse_old_run(plan.output)?;
-    let device = TrainDevice::from(plan.device).select()?;
+    let device = TrainDevice::from(plan.device).select_among(&plan.group)?;
+    if device.adapter.is_some() {
+        note_shared_adapter(plan.group.place(), ui);
+    }
     let placement = match device.adapter {
         None => Placement::Cpu,
         Some(_) => Placement::Gpu,
@@ -85,6 +92,7 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         val,
         output_dir: plan.output.to_owned(),
         device: plan.device.into(),
+        group: Arc::clone(&plan.group),
     })?;
     finish(trainer, &mut console, plan.output)
 }
@@ -226,6 +234,7 @@ pub fn resume(
     output: &Path,
     max_steps: Option<u64>,
     device: Device,
+    group: Arc<ProcessGroup>,
     sample: SampleText,
     ui: &Ui,
 ) -> Result<TrainingResult> {
@@ -245,6 +254,7 @@ pub fn resume(
         ResumeOverrides {
             max_steps,
             device: device.into(),
+            group,
         },
     )?;
     finish(trainer, &mut console, output)

@@ -30,6 +30,21 @@ impl GradientSum {
         self.sums.remove(name)
     }
 
+    /// The names of the parameters that have a gradient, in canonical order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sums.keys().map(String::as_str)
+    }
+
+    /// The gradients in the order of their names.
+    pub(crate) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Flat> {
+        self.sums.values_mut()
+    }
+
+    /// Drops the gradients of the parameters whose name is not `wanted`.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.sums.retain(|name, _| wanted(name));
+    }
+
     /// The gradient of one parameter, read from its device; `None` when nothing reached it or it cannot be read.
     pub fn values(&self, name: &str) -> Option<Vec<f32>> {
         let mut values = Vec::new();
@@ -43,20 +58,31 @@ impl GradientSum {
 
     /// The norm of all gradients together, times `scale`. The order of the sum is that of the names; not finite when any element is not.
     pub fn norm(&self, scale: f64) -> f64 {
-        let mut known = 0.0;
-        let mut pending = Vec::new();
-        for gradient in self.sums.values() {
+        self.squares().values().sum::<f64>().sqrt() * scale
+    }
+
+    /// The sum of squares of each gradient.
+    pub(crate) fn squares(&self) -> BTreeMap<&str, f64> {
+        let mut squares = BTreeMap::new();
+        let (mut names, mut pending) = (Vec::new(), Vec::new());
+        for (name, gradient) in &self.sums {
             match gradient.sum_of_squares() {
-                SumOfSquares::Known(sum) => known += sum,
-                SumOfSquares::Pending(sum) => pending.push(sum),
+                SumOfSquares::Known(sum) => {
+                    squares.insert(name.as_str(), sum);
+                }
+                SumOfSquares::Pending(sum) => {
+                    names.push(name.as_str());
+                    pending.push(sum);
+                }
             }
         }
         // One read for all of them: every read waits for the device.
         if !pending.is_empty() {
             let sums = Tensor::cat(pending, 0).into_data().try_into_vec::<f32>();
-            known += sums.map_or(f64::NAN, |sums| sums.iter().map(|s| f64::from(*s)).sum());
+            let sums = sums.unwrap_or_else(|_| vec![f32::NAN; names.len()]);
+            squares.extend(names.into_iter().zip(sums.into_iter().map(f64::from)));
         }
-        known.sqrt() * scale
+        squares
     }
 }
 

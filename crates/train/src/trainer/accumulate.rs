@@ -17,14 +17,14 @@ pub(super) struct Accumulated {
 }
 
 impl Trainer {
-    /// Runs the micro-batches of the next step forward and backward.
+    /// Runs the micro-batches of the next step that fall to this process forward and backward.
     pub(super) fn accumulate(&self, loader: &mut DataLoader) -> Accumulated {
         let training = &self.state.config;
         let micro_batches = training.gradient_accumulation_steps;
         let dropout = training.effective_dropout(&self.config);
         let mut gradients = GradientSum::default();
         let mut loss = 0.0;
-        for _ in 0..micro_batches {
+        for _ in 0..self.batches.len() {
             let batch = loader.next();
             let options = ForwardOptions {
                 dropout,

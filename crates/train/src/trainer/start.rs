@@ -10,6 +10,7 @@ use ptbr_model::{OutputLock, RwkvConfig, TensorSpec, TrainState, clean_leftovers
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 
 use super::Trainer;
+use crate::collective::ProcessGroup;
 use crate::device::Selected;
 use crate::model::Rwkv;
 use crate::optim::AdamW;
@@ -25,6 +26,8 @@ pub(super) struct Start {
     pub state: TrainState,
     pub selected: Selected,
     pub tokenizer_json: String,
+    /// The processes that share the run.
+    pub group: Arc<ProcessGroup>,
 }
 
 impl Start {
@@ -114,8 +117,15 @@ impl Start {
                 dataset.verify_payload()?;
             }
         }
-        let lock = OutputLock::acquire(output_dir)?;
-        clean_leftovers(&lock)?;
+        let batches = self.batches()?;
+        let lock = if self.group.is_writer() {
+            let lock = OutputLock::acquire(output_dir)?;
+            clean_leftovers(&lock)?;
+            Some(lock)
+        } else {
+            None
+        };
+        let owners = self.owners();
         let training = &self.state.config;
         self.selected
             .check_buffers(&self.config, training.batch_size, training.seq_len)?;
@@ -138,7 +148,11 @@ impl Start {
             val,
             evaluator,
             selected: self.selected,
+            folder: output_dir.to_owned(),
             lock,
+            group: self.group,
+            batches,
+            owners,
         })
     }
 }

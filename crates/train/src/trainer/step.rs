@@ -19,12 +19,13 @@ impl Trainer {
         let Accumulated {
             mut gradients,
             loss,
-        } = self.accumulate(loader);
+        } = self.reduced(self.accumulate(loader))?;
         let mean = 1.0 / self.state.config.gradient_accumulation_steps as f64;
-        let grad_norm = gradients.norm(mean);
+        let grad_norm = self.global_norm(&gradients, mean)?;
         let finite = loss.is_finite() && grad_norm.is_finite();
         if finite {
             self.update(&mut gradients, learning_rate, grad_norm, mean);
+            self.share_parameters()?;
         }
         self.count(loss, finite, pace);
         let state = &self.state;
@@ -43,6 +44,7 @@ impl Trainer {
             elapsed_seconds: state.elapsed_seconds,
             eta_seconds: left as f64 / tokens_per_second.max(1e-9),
             skipped: !finite,
+            waited_seconds: self.seconds_waited(),
         })
     }
 

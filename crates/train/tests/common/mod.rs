@@ -12,6 +12,7 @@ use ptbr_model::{
     RandomTensors, RwkvConfig, TrainingConfig, WeightFormat, model_id, write_model_file,
 };
 use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig, Tokenizer};
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::fine_tune::BaseModel;
 use ptbr_train::{FineTuneSetup, StepReport, TrainDevice, TrainObserver, Trainer, TrainerSetup};
 
@@ -90,6 +91,7 @@ pub fn trainer(
         data,
         output_dir: folder.join(output),
         device,
+        group: ProcessGroup::solo(),
     })
     .unwrap_or_else(|error| panic!("{error}"))
 }
@@ -143,6 +145,7 @@ pub fn fine_tune(
         val: Some(Arc::clone(&data)),
         data,
         output_dir: folder.join(output),
+        group: ProcessGroup::solo(),
     };
     Trainer::fine_tune(base, setup).unwrap_or_else(|error| panic!("{error}"))
 }
