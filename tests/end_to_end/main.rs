@@ -21,6 +21,8 @@ mod interop;
 mod kill;
 #[cfg(all(feature = "train", target_os = "linux"))]
 mod memory;
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod mpi;
 mod onnx;
 mod pipeline;
 mod program;

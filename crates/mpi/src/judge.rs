@@ -72,7 +72,7 @@ struct Known {
 /// Keeps account of what the ranks say. Time is what [`tick`](Self::tick) is told, so that a stop of the judge's own process is not held
 /// against the others.
 #[derive(Debug)]
-pub(crate) struct Judge {
+pub struct Judge {
     ranks: Vec<Known>,
     patience: Duration,
     /// The longest time that others waited for a rank which came after all.

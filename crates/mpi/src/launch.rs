@@ -70,7 +70,7 @@ const KNOWN: [Variables; 5] = [
 
 impl Launcher {
     /// How to start `world` processes so that they find each other.
-    pub(crate) fn advice(self, world: usize) -> String {
+    pub fn advice(self, world: usize) -> String {
         match self {
             Self::Slurm => format!(
                 "start them by `mpirun -np {world} ptbr-slm …` inside the job, or by `srun --mpi=pmix` where SLURM and MPI were built with PMIx"

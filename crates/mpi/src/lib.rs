@@ -15,11 +15,11 @@
 mod connect;
 mod judge;
 mod launch;
-#[cfg(feature = "mpi")]
 mod roll_call;
 #[cfg(feature = "mpi")]
 mod transport;
 
 pub use connect::{ConnectError, Settings, connect};
-pub use judge::{Cause, LostRank, Member};
+pub use judge::{Cause, Judge, LostRank, Member};
 pub use launch::{Launch, LaunchError, Launcher};
+pub use roll_call::RollCall;

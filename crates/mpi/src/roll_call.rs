@@ -41,7 +41,7 @@ fn word(number: u64, meaning: u64) -> [u8; WORD] {
 }
 
 /// The watch of this process.
-pub(crate) struct RollCall {
+pub struct RollCall {
     leaving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }

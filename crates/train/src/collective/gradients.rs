@@ -36,17 +36,34 @@ pub(crate) fn reduce_owned(
     Ok(())
 }
 
+/// Replaces `values` by their sum over all processes, on every process.
+pub(crate) fn reduce_values(
+    group: &ProcessGroup,
+    values: &mut [f32],
+) -> Result<(), CollectiveError> {
+    let buckets = layout::shared(&[values.len()], group.place().world);
+    run(group, &mut Values(values), &buckets, true)
+}
+
+/// What buckets are filled from, and where their sums go.
+trait Content {
+    /// The elements of a bucket.
+    fn fill(&mut self, bucket: &Bucket) -> io::Result<Vec<f32>>;
+    /// Puts the sums of a bucket in place: all of them, or those of this rank's shard.
+    fn take_back(&mut self, bucket: &Bucket, sums: &[f32], all: bool, rank: usize);
+}
+
 /// One bucket is filled, read from the device where the gradients are there, while those before it are added up.
 fn run(
     group: &ProcessGroup,
-    tensors: &mut Tensors<'_>,
+    content: &mut dyn Content,
     buckets: &[Bucket],
     gather: bool,
 ) -> Result<(), CollectiveError> {
     let rank = group.place().rank;
     let mut on_their_way: VecDeque<&Bucket> = VecDeque::new();
     for bucket in buckets {
-        let filled = tensors
+        let filled = content
             .fill(bucket)
             .map_err(|source| CollectiveError::Transport {
                 rank,
@@ -58,13 +75,30 @@ fn run(
         if on_their_way.len() == ON_THEIR_WAY
             && let Some(bucket) = on_their_way.pop_front()
         {
-            tensors.take_back(bucket, &group.finish_reduce()?, gather, rank);
+            content.take_back(bucket, &group.finish_reduce()?, gather, rank);
         }
     }
     for bucket in on_their_way {
-        tensors.take_back(bucket, &group.finish_reduce()?, gather, rank);
+        content.take_back(bucket, &group.finish_reduce()?, gather, rank);
     }
     Ok(())
+}
+
+/// Numbers in this computer's memory.
+struct Values<'a>(&'a mut [f32]);
+
+impl Content for Values<'_> {
+    fn fill(&mut self, bucket: &Bucket) -> io::Result<Vec<f32>> {
+        let parts = bucket.segments.iter().map(|s| &self.0[s.elements.clone()]);
+        Ok(parts.collect::<Vec<_>>().concat())
+    }
+
+    fn take_back(&mut self, bucket: &Bucket, sums: &[f32], _all: bool, _rank: usize) {
+        for segment in &bucket.segments {
+            let range = segment.elements.clone();
+            self.0[range.clone()].copy_from_slice(&sums[segment.at..][..range.len()]);
+        }
+    }
 }
 
 /// The gradients in canonical order: that of their names.
@@ -88,8 +122,9 @@ impl<'a> Tensors<'a> {
             lengths,
         }
     }
+}
 
-    /// The elements of a bucket.
+impl Content for Tensors<'_> {
     fn fill(&mut self, bucket: &Bucket) -> io::Result<Vec<f32>> {
         let mut buffer = Vec::with_capacity(bucket.len);
         for segment in &bucket.segments {
@@ -107,7 +142,6 @@ impl<'a> Tensors<'a> {
         Ok(buffer)
     }
 
-    /// Puts the sums of a bucket in place: all of them, or those of this rank's shard.
     fn take_back(&mut self, bucket: &Bucket, sums: &[f32], all: bool, rank: usize) {
         let mine = &bucket.shards[rank];
         for segment in &bucket.segments {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Collective, CollectiveError, Place, Progress};
+use super::{Collective, CollectiveError, Place, Progress, reduce_values};
 
 /// How processes share a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -191,6 +191,14 @@ impl ProcessGroup {
     /// Says whether the others may from now on have to wait for this process longer than for a step.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.progress.set_busy(busy);
+    }
+
+    /// Adds up `values` over all processes, in the buckets in which gradients are added up.
+    pub fn all_reduce(&self, values: &mut [f32]) -> Result<(), CollectiveError> {
+        if self.has_others() {
+            reduce_values(self, values)?;
+        }
+        Ok(())
     }
 
     /// Begins to add up `buffer` over all processes; [`finish_reduce`](Self::finish_reduce) returns it. Several may be on their way.

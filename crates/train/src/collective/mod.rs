@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use thiserror::Error;
 
-pub(crate) use gradients::{reduce_owned, reduce_shared};
+pub(crate) use gradients::{reduce_owned, reduce_shared, reduce_values};
 pub use group::{GroupOptions, ProcessGroup};
 pub use in_process::InProcess;
 pub(crate) use layout::owners;

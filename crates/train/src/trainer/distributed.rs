@@ -24,6 +24,9 @@ const NO_MORE: u64 = u64::MAX;
 /// Numbers of a tensor that are sent at a time: 25 MiB.
 const PIECE: usize = 25 * (1 << 20) / size_of::<f32>();
 
+/// Takes the elements of a tensor, a piece at a time.
+type Sink<'a> = dyn FnMut(&[f32]) -> io::Result<()> + 'a;
+
 /// Which process keeps the optimizer's state of each parameter.
 #[derive(Debug)]
 pub(super) struct Owners(BTreeMap<String, usize>);
@@ -218,7 +221,7 @@ impl Trainer {
         &self,
         index: usize,
         spec: &TensorSpec,
-        sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
+        sink: &mut Sink<'_>,
     ) -> io::Result<()> {
         self.ask(index as u64).map_err(io::Error::other)?;
         self.send_moments(spec, Some(sink))
@@ -263,11 +266,7 @@ impl Trainer {
     }
 
     /// Sends a moment tensor from its owner to all, piece by piece, where `sink` takes it if there is one.
-    fn send_moments(
-        &self,
-        spec: &TensorSpec,
-        mut sink: Option<&mut dyn FnMut(&[f32]) -> io::Result<()>>,
-    ) -> io::Result<()> {
+    fn send_moments(&self, spec: &TensorSpec, mut sink: Option<&mut Sink<'_>>) -> io::Result<()> {
         let owner = self
             .owners
             .as_ref()
