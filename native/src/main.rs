@@ -59,6 +59,8 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = io::stderr().write_all(readable(&error).as_bytes());
+            #[cfg(feature = "train")]
+            training::end_if_shared(2);
             ExitCode::from(2)
         }
     }

@@ -14,12 +14,32 @@ use crate::chart::{Glyphs, Size};
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
     json: bool,
+    /// Of several processes that do the same one speaks.
+    silent: bool,
 }
 
 impl Ui {
     /// A user interface for a command called with or without `--json`.
     pub fn new(json: bool) -> Self {
-        Self { json }
+        Self {
+            json,
+            silent: false,
+        }
+    }
+
+    /// The same, showing nothing.
+    #[cfg(feature = "train")]
+    pub fn silent(self) -> Self {
+        Self {
+            silent: true,
+            ..self
+        }
+    }
+
+    /// Whether it shows nothing.
+    #[cfg(feature = "train")]
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// One line of the result for people.
@@ -36,6 +56,9 @@ impl Ui {
     /// # Errors
     /// As [`Ui::line`].
     pub fn text(&self, text: &str) -> io::Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         if self.json {
             // stderr is for a person who may have closed it; the JSON on stdout is what counts.
             let _ = io::stderr().write_all(text.as_bytes());
@@ -51,7 +74,7 @@ impl Ui {
     /// # Errors
     /// As [`Ui::line`].
     pub fn result(&self, value: &impl Serialize) -> anyhow::Result<()> {
-        if self.json {
+        if self.json && !self.silent {
             let text = serde_json::to_string_pretty(value)?;
             let mut out = io::stdout().lock();
             writeln!(out, "{text}")?;
@@ -62,7 +85,9 @@ impl Ui {
 
     /// A remark beside the result: always on stderr.
     pub fn note(&self, text: impl AsRef<str>) {
-        let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        if !self.silent {
+            let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        }
     }
 
     /// What to run next, on stderr, so that it never gets into a pipe.
@@ -77,7 +102,7 @@ impl Ui {
         } else {
             io::stdout().is_terminal() && io::stderr().is_terminal()
         };
-        shown && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        shown && !self.silent && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Room for a drawing, and what to draw with: the terminal's width and dots where there is one, 80 columns and plain signs in a pipe.
@@ -97,7 +122,7 @@ impl Ui {
 
     /// A bar over a known number of bytes; invisible when stderr is not a terminal.
     pub fn bytes_bar(&self, total: u64, what: &str) -> ProgressBar {
-        bar(
+        self.bar(
             total,
             what,
             "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
@@ -106,11 +131,24 @@ impl Ui {
 
     /// A bar over a known number of things; invisible when stderr is not a terminal.
     pub fn count_bar(&self, total: u64, what: &str) -> ProgressBar {
-        bar(
+        self.bar(
             total,
             what,
             "{msg} {wide_bar} {human_pos}/{human_len} {eta}",
         )
+    }
+
+    fn bar(&self, total: u64, what: &str, template: &str) -> ProgressBar {
+        if self.silent {
+            return ProgressBar::hidden();
+        }
+        let target = ProgressDrawTarget::stderr_with_hz(10);
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what.to_owned());
+        bar
     }
 }
 
@@ -129,15 +167,6 @@ pub fn is_utf8() -> bool {
     let locale = names.iter().find_map(set).unwrap_or_default();
     let locale = locale.to_ascii_lowercase();
     cfg!(windows) || locale.contains("utf-8") || locale.contains("utf8")
-}
-
-fn bar(total: u64, what: &str, template: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.set_message(what.to_owned());
-    bar
 }
 
 /// A number of bytes in the unit a person would use (powers of 1024).

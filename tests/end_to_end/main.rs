@@ -25,6 +25,8 @@ mod interop;
 mod kill;
 #[cfg(all(feature = "train", target_os = "linux"))]
 mod memory;
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod mpi;
 mod onnx;
 mod pipeline;
 #[cfg(feature = "train")]

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use tempfile::tempdir;
 
+#[cfg(not(feature = "mpi"))]
+use crate::program::command;
 use crate::program::run;
 use crate::samples;
 
@@ -54,6 +56,34 @@ fn refused(folder: &Path, more: &[&str], parts: &[&str]) {
     flags.extend(more);
     run(folder, &train("refused", &flags)).fails_with(parts);
     assert!(!folder.join("refused/latest").exists());
+}
+
+/// A launcher that starts several processes of a program that cannot join them would have them write one folder.
+#[test]
+#[cfg(not(feature = "mpi"))]
+fn several_processes_without_mpi_are_refused() {
+    let folder = prepared();
+    let started = |variables: [(&str, &str); 3]| {
+        let output = command(folder.path(), &train("several", SHORT))
+            .envs(variables)
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(!folder.path().join("several").exists());
+        String::from_utf8(output.stderr).expect("stderr is UTF-8")
+    };
+    let slurm = [
+        ("SLURM_PROCID", "2"),
+        ("SLURM_STEP_NUM_TASKS", "4"),
+        ("SLURM_LOCALID", "0"),
+    ];
+    let said = started(slurm);
+    assert!(
+        said.contains("srun started 4 processes") && said.contains("--features mpi"),
+        "{said}"
+    );
+    let torchrun = [("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")];
+    assert!(started(torchrun).contains("torchrun started 2 processes"));
 }
 
 #[test]

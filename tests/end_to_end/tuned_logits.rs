@@ -50,7 +50,10 @@ fn in_the_trainer(base: &Path, adapter: &Adapter) -> Vec<f32> {
         seq_len: TOKENS,
     };
     let hidden = model.hidden(base.config(), &windows, ForwardOptions::EVALUATION);
-    let logits = model.head.forward(hidden, ptbr_model::Precision::F32).into_data();
+    let logits = model
+        .head
+        .forward(hidden, ptbr_model::Precision::F32)
+        .into_data();
     logits.try_into_vec::<f32>().expect("f32 logits")
 }
 

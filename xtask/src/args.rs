@@ -12,6 +12,7 @@ Usage: cargo xtask <task>
   web [--no-serve] [--port N]   builds the page into target/web and serves it on 127.0.0.1 (port 8080) until Ctrl-C
       [--model FILE]            with this model instead of those of web/models
   browser                       only the tests in a browser: the shaders, the package and the page in Chromium
+  mpi                           only the tests with several processes under mpirun
   header                        the C header, generated from crates/capi by cbindgen
   shell-files                   completions for five shells and man pages, into target/shell-files
   help                          this text
@@ -34,6 +35,8 @@ pub enum Task {
     Web(WebOptions),
     /// Run the tests in a browser alone.
     Browser,
+    /// Run the tests with several processes alone.
+    Mpi,
     /// Write the C header.
     Header,
     /// Write completions and man pages.
@@ -69,6 +72,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Task, String> {
         Some("licences") => Ok(Task::Licences),
         Some("wasm32") => Ok(Task::Wasm32),
         Some("web") => parse_web(arguments),
+        Some("mpi") => Ok(Task::Mpi),
         Some("browser") => Ok(Task::Browser),
         Some("header") => Ok(Task::Header),
         Some("shell-files") => Ok(Task::ShellFiles),
@@ -138,6 +142,7 @@ mod tests {
         assert_eq!(typed("test --help"), Ok(Task::Help));
         assert_eq!(typed(""), Ok(Task::Help));
         assert_eq!(typed("wasm32"), Ok(Task::Wasm32));
+        assert_eq!(typed("mpi"), Ok(Task::Mpi));
         let expected = WebOptions {
             serve: false,
             port: 0,

@@ -10,6 +10,7 @@ mod full;
 mod header;
 mod licences;
 mod machine;
+mod mpi;
 mod report;
 mod shell_files;
 mod test;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Task::Licences => test::only("licences", licences::check),
         Task::Wasm32 => test::only("wasm32", wasm::check),
         Task::Web(options) => web::run(&options),
+        Task::Mpi => mpi::run(),
         Task::Browser => browser::run(),
         Task::Header => header::write(),
         Task::ShellFiles => shell_files::run(),

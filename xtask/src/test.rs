@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::args::TestOptions;
 use crate::command::{self, Workspace};
 use crate::report::{Done, Report};
-use crate::{browser, features, full, licences, machine};
+use crate::{browser, features, full, licences, machine, mpi};
 
 /// Runs the checks. `Ok(false)` when one of them does not hold, `Err` when they cannot be run here.
 pub fn run(options: &TestOptions) -> Result<bool> {
@@ -52,6 +52,7 @@ pub fn run(options: &TestOptions) -> Result<bool> {
         report.tests_not_reached("tests", "not run: the build failed");
     }
     if built && options.packages.is_empty() {
+        mpi::check(&workspace, options, &mut report);
         browser::check(&workspace, &mut report);
     }
 

@@ -21,7 +21,7 @@ mod writer;
 pub use error::DatasetError;
 pub use header::{HEADER_BYTES, TokenFileHeader};
 pub use lanes::LaneSampler;
-pub use loader::{Batch, DataLoader, LoaderConfig, WindowOrder, batch_at};
+pub use loader::{Batch, BatchSlice, DataLoader, LoaderConfig, WindowOrder, batch_at};
 pub use permutation::permute;
 pub use reader::MmapDataset;
 pub use sampler::WindowSampler;

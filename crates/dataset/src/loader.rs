@@ -1,5 +1,6 @@
 //! Batches of training sequences, computed ahead of time in a thread.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -23,6 +24,63 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// Index of the first batch: 0, or the number of batches that a resumed run has consumed.
     pub start: u64,
+}
+
+/// Which batches a loader delivers: of every `period` batches in a row those of `range`. All of them, unless several processes share a
+/// run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchSlice {
+    /// Batches in a group, such as the micro-batches of an optimizer step.
+    pub period: u64,
+    /// Which of them, counted from the group's first.
+    pub range: Range<u64>,
+}
+
+impl BatchSlice {
+    /// Every batch.
+    pub const ALL: Self = Self {
+        period: 1,
+        range: 0..1,
+    };
+
+    /// The share of `rank` where `world` processes deal `period` batches out among them: contiguous, no two shares differing by more
+    /// than one batch.
+    ///
+    /// Fails where there are fewer batches than processes.
+    pub fn of_rank(period: usize, rank: usize, world: usize) -> Result<Self, DatasetError> {
+        let (period, rank, world) = (period as u64, rank as u64, world as u64);
+        if world == 0 || rank >= world || period < world {
+            return Err(DatasetError::Invalid {
+                field: "batches of a group",
+                value: period as usize,
+                reason: "must be at least the number of processes that share them",
+            });
+        }
+        // In u128: the product of two counts is not bounded by u64.
+        let bound = |n: u64| (u128::from(period) * u128::from(n) / u128::from(world)) as u64;
+        Ok(Self {
+            period,
+            range: bound(rank)..bound(rank + 1),
+        })
+    }
+
+    /// How many of a group it is.
+    pub fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Whether it is none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// The index of batch number `n` of this slice, where the first group begins at `start`.
+    fn index(&self, start: u64, n: u64) -> u64 {
+        let (group, place) = (n / self.len(), n % self.len());
+        start
+            .wrapping_add(group.wrapping_mul(self.period))
+            .wrapping_add(self.range.start + place)
+    }
 }
 
 /// Sequences side by side.
@@ -155,7 +213,9 @@ pub struct DataLoader {
     dataset: Arc<MmapDataset>,
     order: Order,
     config: LoaderConfig,
-    next_index: u64,
+    slice: BatchSlice,
+    /// Batches delivered.
+    delivered: u64,
     ready: Option<Receiver<Batch>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -163,9 +223,25 @@ pub struct DataLoader {
 impl DataLoader {
     /// Starts the thread. Errors: a size of 0, a batch that does not fit in memory's addresses, a sequence longer than the data.
     pub fn new(dataset: Arc<MmapDataset>, config: LoaderConfig) -> Result<Self, DatasetError> {
+        Self::sliced(dataset, config, BatchSlice::ALL)
+    }
+
+    /// The same, of the batches in `slice`, whose first group begins at `config.start`. An empty slice is an error too.
+    pub fn sliced(
+        dataset: Arc<MmapDataset>,
+        config: LoaderConfig,
+        slice: BatchSlice,
+    ) -> Result<Self, DatasetError> {
+        if slice.is_empty() {
+            return Err(DatasetError::Invalid {
+                field: "batches of a slice",
+                value: 0,
+                reason: "must be at least 1",
+            });
+        }
         let n_tokens = dataset.tokens().len();
         let sampler = WindowSampler::new(n_tokens, config.seq_len, config.seed);
-        Self::start(dataset, config, sampler.map(Order::Shuffled))
+        Self::start(dataset, config, slice, sampler.map(Order::Shuffled))
     }
 
     /// A loader whose sequences walk through the text: of every `groups` batches in a row each has lanes of its own, and the batch after them goes
@@ -188,13 +264,14 @@ impl DataLoader {
                 lanes,
             });
         }
-        Self::start(dataset, config, sampler.map(Order::Lanes))
+        Self::start(dataset, config, BatchSlice::ALL, sampler.map(Order::Lanes))
     }
 
     /// Starts the thread; an `order` of `None` is one that the data is too short for.
     fn start(
         dataset: Arc<MmapDataset>,
         config: LoaderConfig,
+        slice: BatchSlice,
         order: Option<Order>,
     ) -> Result<Self, DatasetError> {
         for (field, value) in [
@@ -229,17 +306,22 @@ impl DataLoader {
             });
         }
         let (sender, ready) = sync_channel(PREFETCHED);
-        let of_thread = Arc::clone(&dataset);
+        let (of_thread, wanted) = (Arc::clone(&dataset), slice.clone());
         let thread = thread::Builder::new()
             .name("ptbr-data-loader".to_owned())
             .spawn(move || {
-                let mut index = config.start;
+                let mut number = 0;
                 // Sending fails once the loader is dropped.
                 while sender
-                    .send(batch_at(&of_thread, &order, &config, index))
+                    .send(batch_at(
+                        &of_thread,
+                        &order,
+                        &config,
+                        wanted.index(config.start, number),
+                    ))
                     .is_ok()
                 {
-                    index = index.wrapping_add(1);
+                    number += 1;
                 }
             })
             .map_err(DatasetError::io("start a thread to read", dataset.path()))?;
@@ -247,7 +329,8 @@ impl DataLoader {
             dataset,
             order,
             config,
-            next_index: config.start,
+            slice,
+            delivered: 0,
             ready: Some(ready),
             thread: Some(thread),
         })
@@ -256,8 +339,8 @@ impl DataLoader {
     /// The next batch; waits where the thread is not ready. There is always a next one, so this is no `Iterator`.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Batch {
-        let index = self.next_index;
-        self.next_index = index.wrapping_add(1);
+        let index = self.next_index();
+        self.delivered += 1;
         // The thread ends only with the loader; were it gone, the same batch is computed here.
         let prepared = self.ready.as_ref().and_then(|ready| ready.recv().ok());
         prepared.unwrap_or_else(|| batch_at(&self.dataset, &self.order, &self.config, index))
@@ -265,7 +348,7 @@ impl DataLoader {
 
     /// Index of the batch that [`next`](Self::next) will give.
     pub fn next_index(&self) -> u64 {
-        self.next_index
+        self.slice.index(self.config.start, self.delivered)
     }
 
     /// Batches of one pass over the data, rounded up.

@@ -1,9 +1,12 @@
 //! Which device trains.
 
+use std::collections::HashMap;
+
 use burn::tensor::{Device, DeviceKind};
 use ptbr_model::RwkvConfig;
 
 use crate::TrainError;
+use crate::collective::ProcessGroup;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +39,8 @@ pub struct Adapter {
     pub driver: String,
     /// Whether it is hardware.
     pub is_hardware: bool,
+    /// Its place among the adapters of its kind and backend.
+    pub index: usize,
     /// Largest storage buffer that a kernel can bind, in bytes.
     pub max_binding_bytes: u64,
     /// Largest buffer, in bytes.
@@ -54,19 +59,28 @@ pub const STORAGE_BUFFERS: u32 = 8;
 /// All adapters, hardware first.
 pub fn adapters() -> Vec<Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let mut found: Vec<Adapter> =
         pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
             .iter()
             .map(|adapter| {
                 let (info, limits, features) =
                     (adapter.get_info(), adapter.limits(), adapter.features());
+                let (backend, kind) = (
+                    format!("{:?}", info.backend),
+                    format!("{:?}", info.device_type),
+                );
+                let count = counts.entry((backend.clone(), kind.clone())).or_default();
+                let index = *count;
+                *count += 1;
                 Adapter {
                     name: info.name,
-                    backend: format!("{:?}", info.backend),
+                    backend,
                     driver: format!("{} {}", info.driver, info.driver_info)
                         .trim()
                         .to_owned(),
-                    kind: format!("{:?}", info.device_type),
+                    kind,
+                    index,
                     is_hardware: !matches!(
                         info.device_type,
                         wgpu::DeviceType::Cpu | wgpu::DeviceType::Other
@@ -129,6 +143,43 @@ impl TrainDevice {
     }
 }
 
+impl TrainDevice {
+    /// The device of this one of the processes that share a run.
+    pub fn select_among(self, group: &ProcessGroup) -> Result<Selected, TrainError> {
+        match group.has_others() {
+            true => self.select_in_turn(group.place().local_rank),
+            false => self.select(),
+        }
+    }
+
+    /// The device where several processes share the machine: they take its hardware adapters in turn, or the others where there is no
+    /// hardware; this is process `local_rank` of them.
+    pub fn select_in_turn(self, local_rank: usize) -> Result<Selected, TrainError> {
+        let mut selected = self.select()?;
+        if selected.adapter.is_none() {
+            return Ok(selected);
+        }
+        let all = adapters();
+        let hardware = all.iter().filter(|adapter| adapter.is_hardware).count();
+        let turns = if hardware > 0 { hardware } else { all.len() };
+        if let Some(adapter) = all.into_iter().nth(local_rank % turns.max(1)) {
+            let kind = match adapter.kind.as_str() {
+                "DiscreteGpu" => DeviceKind::DiscreteGpu(adapter.index),
+                "IntegratedGpu" => DeviceKind::IntegratedGpu(adapter.index),
+                "VirtualGpu" => DeviceKind::VirtualGpu(adapter.index),
+                "Cpu" => DeviceKind::Cpu,
+                _ => DeviceKind::DefaultDevice,
+            };
+            selected = Selected {
+                device: Device::wgpu(kind),
+                name: format!("{} ({})", adapter.name, adapter.backend),
+                adapter: Some(adapter),
+            };
+        }
+        Ok(selected)
+    }
+}
+
 impl Selected {
     /// A GPU that is not reached through wgpu, whose limits it does not have.
     #[cfg(any(feature = "cuda", feature = "rocm"))]
@@ -141,7 +192,9 @@ impl Selected {
                 name,
                 backend: runtime.to_owned(),
                 kind: "DiscreteGpu".to_owned(),
+                driver: String::new(),
                 is_hardware: true,
+                index,
                 max_binding_bytes: u64::MAX,
                 max_buffer_bytes: u64::MAX,
                 max_storage_buffers: u32::MAX,

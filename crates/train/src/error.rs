@@ -8,6 +8,8 @@ use ptbr_model::{CheckpointError, ConfigError, ModelError, PatternError, TensorE
 use ptbr_tokenizer::TokenizerError;
 use thiserror::Error;
 
+use crate::collective::CollectiveError;
+
 /// A run that cannot start or go on.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -108,6 +110,11 @@ pub enum TrainError {
         "--carry-state is for `train`: fine-tuning begins every window anew, from the memory that it trains or from nothing"
     )]
     CarriedFineTune,
+    /// States are carried by one process.
+    #[error(
+        "--carry-state is for one process: the lanes of a batch are not shared out; start the run without mpirun, or without --carry-state"
+    )]
+    CarriedByMany,
     /// A source of validation text has a name that cannot be used.
     #[error(
         "a source of validation text is called `{0}`: each needs a name of its own, of letters, digits, `.`, `_` and `-`"
@@ -121,6 +128,9 @@ pub enum TrainError {
         /// Steps asked for.
         max_steps: u64,
     },
+    /// The processes of a run cannot work together.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
     /// This architecture cannot be trained.
     #[error("checkpoints of the architecture `{0}` cannot be trained by this version")]
     Architecture(String),

@@ -6,6 +6,7 @@ use ptbr_dataset::{DatasetError, MmapDataset, ValidationWindow, validation_windo
 use ptbr_model::RwkvConfig;
 use serde::Serialize;
 
+use crate::collective::Place;
 use crate::model::{BLOCK_LOGITS, Rwkv, Windows};
 
 /// What an evaluation found.
@@ -36,13 +37,44 @@ pub struct Evaluator {
     pub token_bytes: Arc<Vec<u32>>,
 }
 
-/// Sums over windows.
-#[derive(Default)]
-struct Sums {
+/// Sums over windows, which add up over the processes that share them out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sums {
     nats: f64,
     correct: f64,
     tokens: u64,
     bytes: u64,
+}
+
+impl Sums {
+    /// As numbers, to be sent to other processes: every count is far below 2^53.
+    pub fn to_array(self) -> [f64; 4] {
+        let (tokens, bytes) = (self.tokens as f64, self.bytes as f64);
+        [self.nats, self.correct, tokens, bytes]
+    }
+
+    /// The sum of what [`to_array`](Self::to_array) made, in this order.
+    pub fn total(parts: &[[f64; 4]]) -> Self {
+        let sum = |i: usize| parts.iter().map(|part| part[i]).sum::<f64>();
+        Self {
+            nats: sum(0),
+            correct: sum(1),
+            tokens: sum(2) as u64,
+            bytes: sum(3) as u64,
+        }
+    }
+
+    /// What they say.
+    pub fn metrics(self) -> EvalMetrics {
+        let loss = self.nats / self.tokens.max(1) as f64;
+        EvalMetrics {
+            loss,
+            perplexity: loss.exp(),
+            bits_per_byte: self.nats / std::f64::consts::LN_2 / self.bytes.max(1) as f64,
+            accuracy: self.correct / self.tokens.max(1) as f64,
+            tokens: self.tokens,
+        }
+    }
 }
 
 impl Evaluator {
@@ -53,32 +85,42 @@ impl Evaluator {
         config: &RwkvConfig,
         data: &MmapDataset,
     ) -> Result<EvalMetrics, DatasetError> {
+        Ok(self.share(model, config, data, Place::SOLO)?.metrics())
+    }
+
+    /// The sums over the batches of windows that fall to the process at `place`: they are dealt out in turn.
+    pub(crate) fn share(
+        &self,
+        model: &Rwkv,
+        config: &RwkvConfig,
+        data: &MmapDataset,
+        place: Place,
+    ) -> Result<Sums, DatasetError> {
         // Without autodiff nothing is kept for a backward pass.
         let model = burn::module::Module::valid(model);
         let mut sums = Sums::default();
+        let mut turn = (0..place.world).cycle();
+        let mut add = |batch: &[ValidationWindow<'_>]| {
+            if turn.next() == Some(place.rank) {
+                self.add(&model, config, batch, &mut sums);
+            }
+        };
         let mut batch: Vec<ValidationWindow<'_>> = Vec::with_capacity(self.batch_size);
         for window in validation_windows(data, self.seq_len, self.max_tokens)? {
             if window.inputs.len() < self.seq_len {
-                self.add(&model, config, &[window], &mut sums);
+                add(&[window]);
                 continue;
             }
             batch.push(window);
             if batch.len() == self.batch_size {
-                self.add(&model, config, &batch, &mut sums);
+                add(&batch);
                 batch.clear();
             }
         }
         if !batch.is_empty() {
-            self.add(&model, config, &batch, &mut sums);
+            add(&batch);
         }
-        let loss = sums.nats / sums.tokens.max(1) as f64;
-        Ok(EvalMetrics {
-            loss,
-            perplexity: loss.exp(),
-            bits_per_byte: sums.nats / std::f64::consts::LN_2 / sums.bytes.max(1) as f64,
-            accuracy: sums.correct / sums.tokens.max(1) as f64,
-            tokens: sums.tokens,
-        })
+        Ok(sums)
     }
 
     fn add(

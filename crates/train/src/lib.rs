@@ -8,9 +8,11 @@
 //! | to tune a model to a domain | [`fine_tune::BaseModel::open`], then [`Trainer::fine_tune`] |
 //! | to know which learning rate to give a run | [`LrFinder`] |
 //! | to judge a model on held-out tokens | [`Evaluator`] |
+//! | to train by several processes | [`collective::ProcessGroup`] in the setup |
 //! | to know what GPUs there are | [`device::adapters`] |
 #![deny(missing_docs)]
 
+pub mod collective;
 pub mod device;
 mod error;
 mod evaluate;

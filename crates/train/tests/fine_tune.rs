@@ -13,6 +13,7 @@ use ptbr_model::{
     Verify, WeightFormat, find_fine_tune_checkpoint, model_id, open_checkpoint,
     open_fine_tune_checkpoint, write_model_file,
 };
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::fine_tune::{BaseModel, FineTuned, initial_values, trained_specs, tuned_model};
 use ptbr_train::model::parameters::{build, f32_values};
 use ptbr_train::model::{ForwardOptions, Rwkv, Windows};
@@ -291,7 +292,8 @@ fn a_stopped_and_resumed_run_ends_with_the_same_bytes() {
         assert!(stats.stopped_by_user && stats.steps == 5);
         let output = folder.path().join(&parts);
         let mut resumed = if tuning.freeze_base {
-            Trainer::resume_fine_tune(&base, &output, tokenizer.clone()).expect("a run")
+            Trainer::resume_fine_tune(&base, &output, tokenizer.clone(), ProcessGroup::solo())
+                .expect("a run")
         } else {
             let device = TrainDevice::Cpu;
             let overrides = ptbr_train::ResumeOverrides {
@@ -314,7 +316,9 @@ fn a_stopped_and_resumed_run_ends_with_the_same_bytes() {
             assert!(read(&whole) == read(&parts), "{method}: {file} differs");
         }
         if tuning.freeze_base {
-            let error = Trainer::resume_fine_tune(&base, &output, tokenizer.clone()).err();
+            let error =
+                Trainer::resume_fine_tune(&base, &output, tokenizer.clone(), ProcessGroup::solo())
+                    .err();
             assert!(matches!(error, Some(TrainError::Finished { .. })));
         }
     }
@@ -385,7 +389,7 @@ fn what_does_not_belong_together_is_refused() {
 
     // Another base.
     let other = BaseModel::open(&full, TrainDevice::Cpu).expect("a base");
-    let refused = Trainer::resume_fine_tune(&other, &run_folder, tokenizer);
+    let refused = Trainer::resume_fine_tune(&other, &run_folder, tokenizer, ProcessGroup::solo());
     let message = refused.err().expect("a refusal").to_string();
     assert!(message.contains("was tuned from the model"), "{message}");
     assert!(matches!(

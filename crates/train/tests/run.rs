@@ -12,6 +12,7 @@ use ptbr_model::{
     CheckpointContents, MemoryTensors, Optimizer, RwkvConfig, TrainState, TrainingConfig,
     open_checkpoint, preset, save_checkpoint,
 };
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::model::{ForwardOptions, Windows, init::initial_values, parameters::build};
 use ptbr_train::optim::GradientSum;
 use ptbr_train::{
@@ -107,6 +108,40 @@ fn gradient_of_every_tensor_matches_finite_differences() {
             "{}: slope {slope}, norm {norm}",
             spec.name
         );
+    }
+}
+
+/// Some gradients come as parts of one buffer (those of time_decay and time_first do on the CPU), and still each adds up by itself.
+#[test]
+fn gradients_of_two_micro_batches_add_up() {
+    let config = RwkvConfig::new(40, 32, 2, 16);
+    let model = model(&config, &|_, values| {
+        values
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v += 0.01 * (i % 7) as f32);
+    });
+    let of = |batches: &[usize]| {
+        let mut sum = GradientSum::default();
+        for batch in batches {
+            let windows = windows(&config, *batch, 9);
+            let output = model.forward(&config, &windows, ForwardOptions::EVALUATION);
+            sum.add(&model, output.objective.backward());
+        }
+        sum
+    };
+    let (one, other, both) = (of(&[2]), of(&[3]), of(&[2, 3]));
+    for spec in config.tensor_specs() {
+        let [one, other, both] =
+            [&one, &other, &both].map(|sum| sum.values(&spec.name).expect("a gradient"));
+        assert!(one.iter().chain(&other).any(|g| *g != 0.0), "{}", spec.name);
+        for ((a, b), sum) in one.iter().zip(&other).zip(&both) {
+            assert!(
+                (a + b - sum).abs() <= 1e-6 * (a.abs() + b.abs()),
+                "{}: {a} + {b} is not {sum}",
+                spec.name
+            );
+        }
     }
 }
 
@@ -282,6 +317,7 @@ fn bad_setups_are_refused_before_anything_is_written() {
             val: None,
             output_dir: folder.path().join("refused"),
             device: TrainDevice::Cpu,
+            group: ProcessGroup::solo(),
         })
         .err()
         .expect("a refusal")

@@ -10,6 +10,7 @@ use ptbr_corpus::{BlankLines, CleanOptions, WikiOptions, read_documents};
 use ptbr_dataset::MmapDataset;
 use ptbr_model::{Recipe, TrainingConfig, WeightFormat};
 use ptbr_runtime::SamplerConfig;
+use ptbr_train::collective::ProcessGroup;
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -183,6 +184,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
             output: &folder.run(),
             model_size: "nano",
             device: args.device,
+            group: ProcessGroup::solo(),
             training: training_config(),
             memory: MemoryBudget { memory: None },
             sample: SampleText {

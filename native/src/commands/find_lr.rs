@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use indicatif::ProgressStyle;
 use ptbr_model::write_whole_file;
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::{LrCurveEnd, LrFinder, LrFinderResult, Trainer, TrainerSetup};
 use serde::Serialize;
 
@@ -120,6 +121,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         val: None,
         output_dir: folder.path().to_owned(),
         device: args.device.into(),
+        group: ProcessGroup::solo(),
     })?;
     let device = trainer.state().device.clone();
     ui.line(format!(

@@ -1,18 +1,19 @@
 //! `resume`: goes on with a training run.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
 
 use crate::Outcome;
 use crate::options::{Common, Device};
-use crate::training::{self, DisplayFlags, SampleFlags};
+use crate::training::{self, DisplayFlags, DistributedFlags, SampleFlags};
 
 /// Go on with a training run that was stopped
 ///
 /// Starts from the newest undamaged checkpoint, with the values that `train` was given. On the CPU the result is the same,
-/// bit for bit, as that of a run that was never stopped.
+/// bit for bit, as that of a run that was never stopped. Any number of processes may go on with it.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example:\n  ptbr-slm resume --output run")]
 pub struct Args {
@@ -30,6 +31,8 @@ pub struct Args {
     #[command(flatten)]
     pub display: DisplayFlags,
     #[command(flatten)]
+    pub distributed: DistributedFlags,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -38,14 +41,16 @@ pub struct Args {
 /// # Errors
 /// When there is no run in the folder, its data is gone or was changed, or the run diverges.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let ui = args.common.ui();
+    let (group, ui) = args.distributed.connect(args.common.ui())?;
     let result = training::resume(
         &args.output,
         args.max_steps,
         args.device,
+        Arc::clone(&group),
         (args.sample.sample(), args.display.plain),
         &ui,
     )?;
+    group.finish()?;
     result.show(&ui)?;
     Ok(Outcome::Done)
 }

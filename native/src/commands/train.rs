@@ -1,6 +1,7 @@
 //! `train`: makes a model of a token file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
@@ -8,7 +9,9 @@ use ptbr_tokenizer::BpeTokenizer;
 
 use crate::Outcome;
 use crate::options::{Common, Device};
-use crate::training::{self, DisplayFlags, Hyperparameters, MemoryBudget, Plan, SampleFlags};
+use crate::training::{
+    self, DisplayFlags, DistributedFlags, Hyperparameters, MemoryBudget, Plan, SampleFlags,
+};
 
 /// Train a model on a token file
 ///
@@ -16,8 +19,9 @@ use crate::training::{self, DisplayFlags, Hyperparameters, MemoryBudget, Plan, S
 /// stops, and `resume` goes on from there. metrics.csv and metrics.jsonl hold every step.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Example:\n  ptbr-slm train --data train.bin --val val.bin --tokenizer tokenizer.json --output run \\\n      \
-                  --model-size micro --max-steps 2000 --batch-size 8 --seq-len 256"
+    after_help = "Examples:\n  ptbr-slm train --data train.bin --val val.bin --tokenizer tokenizer.json --output run \\\n      \
+                  --model-size micro --max-steps 2000 --batch-size 8 --seq-len 256\n  \
+                  mpirun -np 4 ptbr-slm train --data train.bin --tokenizer tokenizer.json --output run --model-size 85m"
 )]
 pub struct Args {
     /// The token file to learn from
@@ -53,6 +57,8 @@ pub struct Args {
     #[command(flatten)]
     pub display: DisplayFlags,
     #[command(flatten)]
+    pub distributed: DistributedFlags,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -62,7 +68,7 @@ pub struct Args {
 /// When an input is missing or of another tokenizer, a value is out of range, the output cannot be written, the model does
 /// not fit, or the run diverges.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let ui = args.common.ui();
+    let (group, ui) = args.distributed.connect(args.common.ui())?;
     let training = args.hyperparameters.training_config()?;
     let tokenizer = BpeTokenizer::from_file(&args.tokenizer)?;
     let plan = Plan {
@@ -75,12 +81,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
         output: &args.output,
         model_size: &args.model_size,
         device: args.device,
+        group: Arc::clone(&group),
         training,
         memory: args.memory,
         sample: args.sample.sample(),
         plain: args.display.plain,
     };
     let result = training::train(&plan, &ui)?;
+    group.finish()?;
     result.show(&ui)?;
     Ok(Outcome::Done)
 }

@@ -218,7 +218,7 @@ impl TrainObserver for Console {
             Some(dashboard) => dashboard.checkpoint(path),
             None => self.say(&format!("saved {}", path.display())),
         }
-        if self.sample.tokens > 0 {
+        if self.sample.tokens > 0 && !self.ui.is_silent() {
             // A sample is a courtesy: training goes on when there is none.
             let text = match sample(path, &self.sample) {
                 Ok(text) => format!("“{}{}”", self.sample.prompt, text.replace('\n', " / ")),

@@ -3,6 +3,7 @@
 mod allocator;
 mod console;
 mod dashboard;
+mod distributed;
 mod flags;
 mod interrupt;
 mod memory_budget;
@@ -16,6 +17,7 @@ mod validation;
 
 pub use allocator::keep_freed_memory;
 pub use console::{Console, DisplayFlags, SampleFlags, SampleText};
+pub use distributed::{DistributedFlags, end_if_shared};
 pub use flags::{Hyperparameters, model_config};
 pub use interrupt::{SAVING, Stop, stop_on_ctrl_c};
 pub use memory_budget::{MemoryBudget, MemorySize, settings};

@@ -7,6 +7,7 @@ use anyhow::Result;
 use ptbr_dataset::{MmapDataset, TokenizedDatasetWriter};
 use ptbr_model::TrainingConfig;
 use ptbr_tokenizer::{BpeTrainer, BpeTrainerConfig};
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::{TrainDevice, Trainer, TrainerSetup};
 
 use crate::model_size::named_size;
@@ -53,5 +54,6 @@ pub fn trainer(
         val: None,
         output_dir: folder.join("run"),
         device,
+        group: ProcessGroup::solo(),
     })?)
 }

@@ -8,11 +8,13 @@ use anyhow::{Context, Result, bail};
 use ptbr_dataset::MmapDataset;
 use ptbr_model::{Placement, RwkvConfig, StepPlan, TrainingConfig, Verify, find_checkpoint};
 use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::{ResumeOverrides, TrainDevice, TrainStats, Trainer, TrainerSetup};
 use serde::Serialize;
 
 use super::allocator;
 use super::console::{Console, SampleText};
+use super::distributed::note_shared_adapter;
 use super::flags::model_config;
 use super::interrupt::{SAVING, Stop, stop_on_ctrl_c};
 use super::memory_budget::{MemoryBudget, announce_memory};
@@ -42,6 +44,8 @@ pub struct Plan<'a> {
     pub model_size: &'a str,
     /// Where to train.
     pub device: Device,
+    /// The processes that share the run.
+    pub group: Arc<ProcessGroup>,
     /// The hyper-parameters.
     pub training: TrainingConfig,
     /// How much memory there is.
@@ -81,7 +85,10 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
     let Validation { val, sources } = Validation::open(plan, ui)?;
     make_folder(plan.output)?;
     refuse_old_run(plan.output)?;
-    let device = TrainDevice::from(plan.device).select()?;
+    let device = TrainDevice::from(plan.device).select_among(&plan.group)?;
+    if device.adapter.is_some() {
+        note_shared_adapter(plan.group.place(), ui);
+    }
     let placement = match device.adapter {
         None => Placement::Cpu,
         Some(_) => Placement::Gpu,
@@ -105,6 +112,7 @@ pub fn train(plan: &Plan<'_>, ui: &Ui) -> Result<TrainingResult> {
         val,
         output_dir: plan.output.to_owned(),
         device: plan.device.into(),
+        group: Arc::clone(&plan.group),
     })?;
     trainer.judge_by_source(sources)?;
     let tokenizer = Some(plan.tokenizer_path);
@@ -242,6 +250,7 @@ pub fn resume(
     output: &Path,
     max_steps: Option<u64>,
     device: Device,
+    group: Arc<ProcessGroup>,
     (sample, plain): (SampleText, bool),
     ui: &Ui,
 ) -> Result<TrainingResult> {
@@ -263,6 +272,7 @@ pub fn resume(
         ResumeOverrides {
             max_steps,
             device: device.into(),
+            group,
         },
     )?;
     run_to_its_end(trainer, &mut console, output, None, &stop)
@@ -286,7 +296,9 @@ pub fn run_to_its_end(
             "the run was begun in {asked}; on the CPU it goes on in {precision}"
         ));
     }
-    RunFile::record(output, &trainer, tokenizer)?;
+    if trainer.is_writer() {
+        RunFile::record(output, &trainer, tokenizer)?;
+    }
     let start = Instant::now();
     let stats = trainer.run(console, stop.flag());
     console.finish();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ptbr_model::{ArchConfig, ModelSource, RwkvConfig};
 
+use crate::collective::ProcessGroup;
 use crate::device::Selected;
 use crate::model::Rwkv;
 use crate::model::parameters::build_frozen;
@@ -24,12 +25,21 @@ impl BaseModel {
     ///
     /// On the CPU rounded weights stay as small as in the file. On a GPU the base is uploaded as f32.
     pub fn open(path: &Path, device: TrainDevice) -> Result<Self, TrainError> {
+        Self::open_among(path, device, &ProcessGroup::solo())
+    }
+
+    /// The same for the processes of `group`, each on a device of its own.
+    pub fn open_among(
+        path: &Path,
+        device: TrainDevice,
+        group: &ProcessGroup,
+    ) -> Result<Self, TrainError> {
         let source = Arc::new(ModelSource::open(path)?);
         let config = match source.config() {
             ArchConfig::Rwkv4(config) => config.clone(),
             other => return Err(TrainError::Architecture(other.name().to_owned())),
         };
-        let selected = device.select()?;
+        let selected = device.select_among(group)?;
         selected.check_buffers(&config, 1, 1)?;
         let frozen = build_frozen(&source, &config, &selected.device.clone().autodiff())?;
         Ok(Self {

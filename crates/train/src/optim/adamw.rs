@@ -113,6 +113,13 @@ impl AdamW {
         self.moments.get(name)
     }
 
+    /// Bytes that the moments take.
+    pub fn bytes(&self) -> u64 {
+        let both = |moments: &Moments| moments.m.len() + moments.v.len();
+        let elements: usize = self.moments.values().map(both).sum();
+        (elements * size_of::<f32>()) as u64
+    }
+
     /// Puts the moments of a checkpoint in place.
     pub fn restore(&mut self, name: String, moments: Moments) {
         self.moments.insert(name, moments);

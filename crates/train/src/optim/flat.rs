@@ -91,6 +91,43 @@ impl Flat {
         }
     }
 
+    /// The elements, where they are in this computer's memory.
+    pub(crate) fn host(&self) -> Option<&[f32]> {
+        match self {
+            Self::Host(primitive) => Some(elements(primitive)),
+            Self::Device(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn host_mut(&mut self) -> Option<&mut [f32]> {
+        match self {
+            Self::Host(primitive) => Some(primitive.storage_mut::<f32>()),
+            Self::Device(_) => None,
+        }
+    }
+
+    /// A copy of the elements; from another device in one read.
+    pub(crate) fn to_values(&self) -> io::Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(self.len());
+        self.read(&mut |part| {
+            values.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// Replaces all elements.
+    pub(crate) fn set_values(&mut self, values: Vec<f32>) {
+        match self {
+            Self::Host(primitive) => primitive.storage_mut::<f32>().copy_from_slice(&values),
+            Self::Device(tensor) => {
+                let len = values.len();
+                *tensor = Tensor::from_data(TensorData::new(values, [len]), &tensor.device());
+            }
+        }
+    }
+
     /// Passes the elements to `sink`; from another device in one read.
     pub fn read(&self, sink: &mut dyn FnMut(&[f32]) -> io::Result<()>) -> io::Result<()> {
         match self {

@@ -30,6 +30,21 @@ impl GradientSum {
         self.sums.remove(name)
     }
 
+    /// The names of the parameters that have a gradient, in canonical order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sums.keys().map(String::as_str)
+    }
+
+    /// The gradients in the order of their names.
+    pub(crate) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Flat> {
+        self.sums.values_mut()
+    }
+
+    /// Drops the gradients of the parameters whose name is not `wanted`.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.sums.retain(|name, _| wanted(name));
+    }
+
     /// The gradient of one parameter, read from its device; `None` when nothing reached it or it cannot be read.
     pub fn values(&self, name: &str) -> Option<Vec<f32>> {
         let mut values = Vec::new();

@@ -18,11 +18,10 @@ pub(super) struct Accumulated {
 }
 
 impl Trainer {
-    /// Runs the micro-batches of the next step forward and backward, their losses times `loss_scale`.
+    /// Runs the micro-batches of the next step that fall to this process forward and backward, their losses times `loss_scale`.
     pub(super) fn accumulate(&mut self, loader: &mut DataLoader, loss_scale: f64) -> Accumulated {
         let mut lanes = self.lanes.take();
         let training = &self.state.config;
-        let micro_batches = training.gradient_accumulation_steps;
         let dropout = training.effective_dropout(&self.config);
         let segments = training
             .gradient_checkpointing
@@ -33,8 +32,8 @@ impl Trainer {
             block_logits: BLOCK_LOGITS,
         };
         let mut gradients = GradientSum::default();
-        let mut reports = Vec::with_capacity(micro_batches);
-        for _ in 0..micro_batches {
+        let mut reports = Vec::new();
+        for _ in 0..self.batches.len() {
             let batch = loader.next();
             let options = ForwardOptions {
                 dropout,

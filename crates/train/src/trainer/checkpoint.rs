@@ -1,13 +1,14 @@
 //! From the trainer's state to checkpoint folders and back.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use ptbr_model::{
     ArchConfig, CheckpointContents, DiskStorage, FineTuneContents, RwkvConfig, TensorError,
-    TensorFile, TensorSource, TensorSpec, TrainingConfig, prune_checkpoints, save_checkpoint,
-    save_fine_tune_checkpoint,
+    TensorFile, TensorSource, TensorSpec, TrainingConfig, checkpoint_name, prune_checkpoints,
+    save_checkpoint, save_fine_tune_checkpoint,
 };
 
 use super::Trainer;
@@ -23,8 +24,7 @@ use crate::optim::{AdamW, Flat, Moments};
 /// Adam's moments as `<name>.m` and `<name>.v`, Muon's momentum as `<name>.m`; zeros for a parameter that no gradient has reached yet. And
 /// the carried states, as `blocks.<i>.carried`.
 struct OptimizerTensors<'a> {
-    optimizer: &'a AdamW,
-    lanes: Option<&'a Lanes>,
+    trainer: &'a Trainer,
     specs: Vec<TensorSpec>,
 }
 
@@ -32,9 +32,8 @@ impl<'a> OptimizerTensors<'a> {
     /// What the next step of `trainer` needs besides the weights.
     fn of(trainer: &'a Trainer) -> Self {
         Self {
-            optimizer: &trainer.optimizer,
-            lanes: trainer.lanes.as_ref(),
             specs: trainer.state.config.optimizer_specs(&trainer.specs),
+            trainer,
         }
     }
 }
@@ -49,8 +48,48 @@ impl TensorSource for OptimizerTensors<'_> {
         name: &str,
         sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
     ) -> io::Result<()> {
+        let index = self.specs.iter().position(|spec| spec.name == name);
+        match index {
+            Some(index) if self.trainer.owners.is_some() => {
+                self.trainer.fetch_moments(index, &self.specs[index], sink)
+            }
+            Some(index) => self.trainer.read_moments(&self.specs[index], sink),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("the optimizer has no tensor called `{name}`"),
+            )),
+        }
+    }
+}
+
+impl Trainer {
+    /// Writes a checkpoint of this moment and removes those that are no longer kept; returns its folder. Where several processes share
+    /// the run all of them call this, one writes, and none goes on before it has.
+    pub fn save(&mut self) -> Result<PathBuf, TrainError> {
+        let group = Arc::clone(&self.group);
+        group.while_busy(|| {
+            let path = self.folder.join(checkpoint_name(self.state.step));
+            match &self.lock {
+                Some(lock) => {
+                    self.write_checkpoint(lock.path())?;
+                    self.end_serving_moments()?;
+                }
+                None => self.serve_moments()?,
+            }
+            group.barrier()?;
+            Ok(path)
+        })
+    }
+
+    /// Passes what `spec` names of the optimizer's state, or of the carried states, on to `sink`, from this process.
+    pub(super) fn read_moments(
+        &self,
+        spec: &TensorSpec,
+        sink: &mut dyn FnMut(&[f32]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let name = spec.name.as_str();
         let (parameter, part) = name.rsplit_once('.').unwrap_or((name, ""));
-        if let (Some(lanes), "carried") = (self.lanes, part) {
+        if let (Some(lanes), "carried") = (&self.lanes, part) {
             return lanes.write(split_layer(name).0, sink);
         }
         let momentum = self.optimizer.muon.momentum(parameter);
@@ -58,28 +97,21 @@ impl TensorSource for OptimizerTensors<'_> {
             (Some(moments), _, "m") => moments.m.read(sink),
             (Some(moments), _, _) => moments.v.read(sink),
             (None, Some(momentum), _) => momentum.read(sink),
-            (None, None, _) => {
-                let spec = self.specs.iter().find(|spec| spec.name == name);
-                let zeros = spec.and_then(TensorSpec::num_elements).unwrap_or(0);
-                sink(&vec![0.0; zeros])
-            }
+            (None, None, _) => sink(&vec![0.0; spec.num_elements().unwrap_or(0)]),
         }
     }
-}
 
-impl Trainer {
-    /// Writes a checkpoint of this moment and removes those that are no longer kept; returns its folder.
-    pub fn save(&mut self) -> Result<PathBuf, TrainError> {
-        let (folder, state) = (self.lock.path(), &self.state);
+    fn write_checkpoint(&self, folder: &Path) -> Result<(), TrainError> {
+        let state = &self.state;
         let trained = NamedTensors::of(&self.model, self.specs.clone());
         let optimizer = OptimizerTensors::of(self);
-        let path = if self.state.is_beside_a_base() {
+        if self.state.is_beside_a_base() {
             let contents = FineTuneContents {
                 trained: &trained,
                 optimizer: &optimizer,
                 state,
             };
-            save_fine_tune_checkpoint(folder, &contents)?
+            save_fine_tune_checkpoint(folder, &contents)?;
         } else {
             let contents = CheckpointContents {
                 config: &ArchConfig::Rwkv4(self.config.clone()),
@@ -88,15 +120,15 @@ impl Trainer {
                 optimizer: Some(&optimizer),
                 state,
             };
-            save_checkpoint(folder, &contents)?
-        };
+            save_checkpoint(folder, &contents)?;
+        }
         prune_checkpoints(
             &DiskStorage,
             folder,
             &state.config.checkpoints(),
             state.best_eval_step,
         )?;
-        Ok(path)
+        Ok(())
     }
 }
 

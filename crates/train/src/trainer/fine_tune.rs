@@ -12,6 +12,7 @@ use ptbr_model::{
 use super::checkpoint::load_optimizer;
 use super::{Start, Trainer};
 use crate::TrainError;
+use crate::collective::ProcessGroup;
 use crate::fine_tune::{BaseModel, initial_values, trained_specs, tuned_model};
 use crate::model::parameters::{build, f32_values};
 
@@ -29,6 +30,8 @@ pub struct FineTuneSetup {
     pub val: Option<Arc<MmapDataset>>,
     /// Folder for checkpoints and metrics.
     pub output_dir: PathBuf,
+    /// The processes that share the run; [`ProcessGroup::solo`] for one alone.
+    pub group: Arc<ProcessGroup>,
 }
 
 impl Trainer {
@@ -42,6 +45,7 @@ impl Trainer {
             data,
             val,
             output_dir,
+            group,
         } = setup;
         tuning.validate()?;
         let seed = training.seed;
@@ -64,6 +68,7 @@ impl Trainer {
             selected: base.selected.clone(),
             config: base.config.clone(),
             tokenizer_json,
+            group,
         };
         start.begin(data, val, &output_dir, |start| {
             if !tuning.freeze_base {
@@ -83,6 +88,7 @@ impl Trainer {
         base: &BaseModel,
         output_dir: &Path,
         tokenizer_json: String,
+        group: Arc<ProcessGroup>,
     ) -> Result<Self, TrainError> {
         let checkpoint = find_fine_tune_checkpoint(output_dir, Verify::Everything)?.checkpoint;
         let found = base.source.model_id();
@@ -102,6 +108,7 @@ impl Trainer {
             selected: base.selected.clone(),
             config: base.config.clone(),
             tokenizer_json,
+            group,
         };
         start.go_on(output_dir, None, |start| {
             let values = &mut |spec: &ptbr_model::TensorSpec| {
@@ -111,7 +118,7 @@ impl Trainer {
             let moments = checkpoint.optimizer.as_ref();
             let optimizer = load_optimizer(
                 moments,
-                &start.specs,
+                &start.specs_kept_here(),
                 &start.state.config,
                 &start.autodiff(),
             )?;

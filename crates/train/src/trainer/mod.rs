@@ -2,6 +2,7 @@
 
 mod accumulate;
 mod checkpoint;
+mod distributed;
 mod fine_tune;
 mod lanes;
 mod log;
@@ -17,14 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ptbr_dataset::MmapDataset;
+use ptbr_dataset::{BatchSlice, MmapDataset};
 use ptbr_model::{
     ArchConfig, GradScaler, OutputLock, Precision, RwkvConfig, TensorSpec, TrainState,
     TrainingConfig, Verify, find_checkpoint,
 };
 use serde::Serialize;
 
+use crate::collective::ProcessGroup;
 use crate::device::Selected;
+use crate::evaluate::Sums;
 use crate::model::Rwkv;
 use crate::model::init::initial_values;
 use crate::model::parameters::build;
@@ -32,6 +35,7 @@ use crate::optim::AdamW;
 use crate::{EvalMetrics, Evaluator, TrainDevice, TrainError};
 
 pub use checkpoint::load_model;
+use distributed::Owners;
 pub use fine_tune::FineTuneSetup;
 use lanes::Lanes;
 pub use log::{MetricsCsv, TrainLogger};
@@ -60,15 +64,29 @@ pub struct TrainerSetup {
     pub output_dir: PathBuf,
     /// Where to compute.
     pub device: TrainDevice,
+    /// The processes that share the run; [`ProcessGroup::solo`] for one alone.
+    pub group: Arc<ProcessGroup>,
 }
 
 /// What `resume` may change.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct ResumeOverrides {
     /// Train up to this step instead of the one that the run was given.
     pub max_steps: Option<u64>,
     /// Where to compute.
     pub device: TrainDevice,
+    /// The processes that share the run, of any number: the result differs by rounding.
+    pub group: Arc<ProcessGroup>,
+}
+
+impl Default for ResumeOverrides {
+    fn default() -> Self {
+        Self {
+            max_steps: None,
+            device: TrainDevice::default(),
+            group: ProcessGroup::solo(),
+        }
+    }
 }
 
 /// How a run ended.
@@ -94,6 +112,12 @@ pub struct TrainStats {
     pub tokens_per_second: f64,
     /// The device's name.
     pub device: String,
+    /// Processes that shared the run.
+    pub ranks: usize,
+    /// Bytes of optimizer state that this process held.
+    pub optimizer_bytes: u64,
+    /// Part of the time of the steps that this process waited for others; 0 without others.
+    pub waited_share: f64,
     /// Whether it was told to stop.
     pub stopped_by_user: bool,
     /// Whether validation had stopped improving.
@@ -120,7 +144,15 @@ pub struct Trainer {
     sources: Vec<ValidationSource>,
     evaluator: Evaluator,
     selected: Selected,
-    lock: OutputLock,
+    /// The folder for checkpoints and metrics.
+    folder: PathBuf,
+    /// Held by the process that writes into the folder.
+    lock: Option<OutputLock>,
+    group: Arc<ProcessGroup>,
+    /// Which micro-batches of a step this process learns from.
+    batches: BatchSlice,
+    /// Which process keeps the optimizer's state of a parameter, where not every one keeps all.
+    owners: Option<Owners>,
 }
 
 impl Trainer {
@@ -134,6 +166,7 @@ impl Trainer {
             val,
             output_dir,
             device,
+            group,
         } = setup;
         let seed = training.seed;
         let start = Start {
@@ -143,9 +176,10 @@ impl Trainer {
                 config: training,
                 ..TrainState::default()
             },
-            selected: device.select()?,
+            selected: device.select_among(&group)?,
             tokenizer_json,
             config,
+            group,
         };
         start.begin(data, val, &output_dir, |start| {
             let values =
@@ -164,17 +198,19 @@ impl Trainer {
         };
         let start = Start {
             specs: config.tensor_specs(),
-            selected: overrides.device.select()?,
+            selected: overrides.device.select_among(&overrides.group)?,
             tokenizer_json: checkpoint.tokenizer_json.clone().unwrap_or_default(),
             state: checkpoint.state.clone(),
             config,
+            group: overrides.group,
         };
         start.go_on(output_dir, overrides.max_steps, |start| {
             let device = start.autodiff();
             let model = load_model(&checkpoint.model, &start.config, &device)?;
             let file = checkpoint.optimizer.as_ref();
             let training = &start.state.config;
-            let optimizer = checkpoint::load_optimizer(file, &start.specs, training, &device)?;
+            let optimizer =
+                checkpoint::load_optimizer(file, &start.specs_kept_here(), training, &device)?;
             let lanes = checkpoint::load_lanes(file, start, &device)?;
             Ok((model, optimizer, lanes))
         })
@@ -217,6 +253,11 @@ impl Trainer {
             .collect()
     }
 
+    /// Whether this process, of those that share the run, is the one that writes into its folder.
+    pub fn is_writer(&self) -> bool {
+        self.group.is_writer()
+    }
+
     /// Where the run stands.
     pub fn state(&self) -> &TrainState {
         &self.state
@@ -229,8 +270,12 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<TrainStats, TrainError> {
         let training = self.state.config.clone();
+        self.check_agreement_at_start()?;
         let mut loader = self.loader()?;
-        let mut log = TrainLogger::open(self.lock.path(), self.state.step)?;
+        let mut log = match &self.lock {
+            Some(lock) => Some(TrainLogger::open(lock.path(), self.state.step)?),
+            None => None,
+        };
         observer.on_start(&RunInfo {
             device: self.selected.name.clone(),
             parameters: self.num_trained(),
@@ -242,9 +287,14 @@ impl Trainer {
         let mut last_evaluation = None;
         let (mut stopped_by_user, mut stopped_early) = (false, false);
         let mut saved_at = None;
+        let mut waited = 0.0;
+        self.group.set_busy(false);
         while self.state.step < training.max_steps && !stopped_by_user && !stopped_early {
             let report = self.guarded(|trainer| trainer.step(&mut loader, &mut pace))?;
-            log.step(&report)?;
+            if let Some(log) = &mut log {
+                log.step(&report)?;
+            }
+            waited += report.waited_seconds.unwrap_or(0.0);
             observer.on_step(&report);
             if report.skipped && self.state.nan_steps > training.max_nan_steps {
                 return Err(TrainError::Diverged {
@@ -257,10 +307,14 @@ impl Trainer {
                 && (step.is_multiple_of(training.eval_every) || step == training.max_steps);
             if due && let Some(metrics) = self.guarded(|trainer| trainer.evaluate())? {
                 let report = self.judge(metrics);
-                log.evaluation(&report, self.state.tokens_seen, self.state.elapsed_seconds)?;
+                if let Some(log) = &mut log {
+                    log.evaluation(&report, self.state.tokens_seen, self.state.elapsed_seconds)?;
+                }
                 observer.on_evaluation(&report);
                 for report in self.guarded(|trainer| trainer.evaluate_sources())? {
-                    log.source(&report, self.state.tokens_seen, self.state.elapsed_seconds)?;
+                    if let Some(log) = &mut log {
+                        log.source(&report, self.state.tokens_seen, self.state.elapsed_seconds)?;
+                    }
                     observer.on_source(&report);
                 }
                 last_evaluation = Some(metrics);
@@ -268,20 +322,21 @@ impl Trainer {
                 stopped_early = patience > 0 && self.state.evals_since_best >= patience;
                 // The best is worth a checkpoint of its own: it is the one that early stopping goes back to, and the result of fine-tuning.
                 if report.is_best && (patience > 0 || self.state.fine_tune.is_some()) {
-                    observer.on_checkpoint(&self.save()?);
+                    self.save_and_tell(observer)?;
                     saved_at = Some(step);
                 }
             }
-            stopped_by_user = stop.load(Ordering::SeqCst);
+            stopped_by_user = self.agree(stop.load(Ordering::SeqCst), &report)?;
             if training.checkpoints().is_due(step, training.max_steps) && saved_at != Some(step) {
-                observer.on_checkpoint(&self.save()?);
+                self.save_and_tell(observer)?;
                 saved_at = Some(step);
             }
             pace.resume();
         }
         if saved_at != Some(self.state.step) {
-            observer.on_checkpoint(&self.save()?);
+            self.save_and_tell(observer)?;
         }
+        self.group.set_busy(true);
         Ok(TrainStats {
             steps: self.state.step,
             max_steps: training.max_steps,
@@ -293,6 +348,9 @@ impl Trainer {
             nan_steps: self.state.nan_steps,
             tokens_per_second: pace.overall(),
             device: self.selected.name.clone(),
+            ranks: self.group.place().world,
+            optimizer_bytes: self.optimizer.bytes(),
+            waited_share: waited / pace.seconds().max(1e-9),
             stopped_by_user: stopped_by_user && self.state.step < training.max_steps,
             stopped_early,
         })
@@ -300,14 +358,27 @@ impl Trainer {
 
     /// Evaluates on the validation tokens; `None` without any.
     pub fn evaluate(&mut self) -> Result<Option<EvalMetrics>, TrainError> {
-        let Some(val) = &self.val else {
-            return Ok(None);
-        };
-        Ok(Some(self.evaluator.evaluate(
-            &self.model,
-            &self.config,
-            val,
-        )?))
+        match &self.val {
+            Some(val) => self.evaluate_on(val).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Evaluates on `data`, whose windows all processes share.
+    fn evaluate_on(&self, data: &MmapDataset) -> Result<EvalMetrics, TrainError> {
+        let place = self.group.place();
+        let share = self
+            .evaluator
+            .share(&self.model, &self.config, data, place)?;
+        let shares = self.group.gather_f64(share.to_array())?;
+        Ok(Sums::total(&shares).metrics())
+    }
+
+    fn save_and_tell(&mut self, observer: &mut dyn TrainObserver) -> Result<(), TrainError> {
+        let path = self.save()?;
+        // What is shown of a checkpoint, such as a sample of text, may take longer than a step.
+        self.group.while_busy(|| observer.on_checkpoint(&path));
+        Ok(())
     }
 
     /// Compares an evaluation with the best one.

@@ -50,6 +50,9 @@ pub struct StepReport {
     pub eta_seconds: f64,
     /// Whether the step was skipped, its loss or gradient not being a number.
     pub skipped: bool,
+    /// Seconds of the step in which this process waited for others: for the slower ones, and for what they sent. `None` without others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_seconds: Option<f64>,
 }
 
 /// Said after each evaluation.

@@ -65,6 +65,11 @@ impl Pace {
         self.tokens as f64 / self.seconds.max(1e-9)
     }
 
+    /// Seconds of the steps since the process began to train.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
     /// Seconds of the run so far.
     pub fn elapsed(&self) -> f64 {
         self.before + self.started.elapsed().as_secs_f64()

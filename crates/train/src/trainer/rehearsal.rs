@@ -61,7 +61,7 @@ impl Trainer {
         let data = Arc::clone(&self.data);
         Ok(match training.carry_state {
             true => DataLoader::lanes(data, config, training.gradient_accumulation_steps)?,
-            false => DataLoader::new(data, config)?,
+            false => DataLoader::sliced(data, config, self.batches.clone())?,
         })
     }
 }

@@ -72,9 +72,7 @@ impl Trainer {
     pub(super) fn evaluate_sources(&mut self) -> Result<Vec<SourceReport>, TrainError> {
         let mut reports = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
-            let metrics = self
-                .evaluator
-                .evaluate(&self.model, &self.config, &source.data)?;
+            let metrics = self.evaluate_on(&source.data)?;
             reports.push(SourceReport {
                 step: self.state.step,
                 source: source.name.clone(),

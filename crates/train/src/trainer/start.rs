@@ -13,6 +13,7 @@ use ptbr_tokenizer::{BpeTokenizer, Tokenizer};
 
 use super::lanes::Lanes;
 use super::{Trainer, ValidationSource};
+use crate::collective::ProcessGroup;
 use crate::device::Selected;
 use crate::model::Rwkv;
 use crate::optim::AdamW;
@@ -28,6 +29,8 @@ pub(super) struct Start {
     pub state: TrainState,
     pub selected: Selected,
     pub tokenizer_json: String,
+    /// The processes that share the run.
+    pub group: Arc<ProcessGroup>,
 }
 
 impl Start {
@@ -143,11 +146,21 @@ impl Start {
         if self.state.config.carry_state && self.state.fine_tune.is_some() {
             return Err(TrainError::CarriedFineTune);
         }
+        if self.state.config.carry_state && self.group.has_others() {
+            return Err(TrainError::CarriedByMany);
+        }
         for dataset in [Some(&data), val.as_ref()].into_iter().flatten() {
             check_tokens(dataset, &self.config, tokenizer)?;
         }
-        let lock = OutputLock::acquire(output_dir)?;
-        clean_leftovers(&lock)?;
+        let batches = self.batches()?;
+        let lock = if self.group.is_writer() {
+            let lock = OutputLock::acquire(output_dir)?;
+            clean_leftovers(&lock)?;
+            Some(lock)
+        } else {
+            None
+        };
+        let owners = self.owners();
         let training = &self.state.config;
         self.selected
             .check_buffers(&self.config, training.batch_size, training.seq_len)?;
@@ -179,7 +192,11 @@ impl Start {
             sources,
             evaluator,
             selected: self.selected,
+            folder: output_dir.to_owned(),
             lock,
+            group: self.group,
+            batches,
+            owners,
         })
     }
 }

@@ -34,6 +34,7 @@ impl Trainer {
             mut gradients,
             reports,
         } = self.accumulate(loader, loss_scale.unwrap_or(1.0));
+        self.reduce(&mut gradients)?;
         let unscale = match &self.scaler {
             Some(scaler) => scaler.unscale(micro_batches),
             None => 1.0 / micro_batches as f64,
@@ -41,10 +42,11 @@ impl Trainer {
         let measured = gradients.measure(unscale, reports);
         let losses = measured.reports.iter().map(|report| report.loss);
         let loss = losses.map(|loss| loss / micro_batches as f64).sum::<f64>();
-        let grad_norm = measured.norm;
+        let (loss, grad_norm) = self.of_all(loss, measured.norm)?;
         let outcome = self.judge_step(loss.is_finite() && grad_norm.is_finite());
         if outcome == Outcome::Taken {
             self.update(&mut gradients, learning_rate, grad_norm, unscale);
+            self.share_parameters()?;
         }
         if let (Some(lanes), false) = (&mut self.lanes, loss.is_finite()) {
             // The states that such a forward pass left are no numbers either.
@@ -68,6 +70,7 @@ impl Trainer {
             elapsed_seconds: state.elapsed_seconds,
             eta_seconds: left as f64 / tokens_per_second.max(1e-9),
             skipped: outcome != Outcome::Taken,
+            waited_seconds: self.seconds_waited(),
         })
     }
 

@@ -12,6 +12,7 @@ use ptbr_model::{
     RandomTensors, RwkvConfig, TrainingConfig, WeightFormat, model_id, write_model_file,
 };
 use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig, Tokenizer};
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::device::{self, Adapter};
 use ptbr_train::fine_tune::BaseModel;
 use ptbr_train::{
@@ -112,6 +113,7 @@ pub fn try_trainer(
         data,
         output_dir: folder.join(output),
         device,
+        group: ProcessGroup::solo(),
     })
 }
 
@@ -179,6 +181,7 @@ pub fn fine_tune_with(
         val: Some(Arc::clone(&data)),
         data,
         output_dir: folder.join(output),
+        group: ProcessGroup::solo(),
     };
     Trainer::fine_tune(base, setup).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -5,6 +5,7 @@ mod flags;
 mod result;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
@@ -14,6 +15,7 @@ use ptbr_model::{
     find_fine_tune_checkpoint,
 };
 use ptbr_tokenizer::BpeTokenizer;
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::fine_tune::BaseModel;
 use ptbr_train::{FineTuneSetup, ResumeOverrides, TrainDevice, Trainer};
 use serde::Serialize;
@@ -27,7 +29,8 @@ use crate::domains::DomainOptions;
 use crate::loading::report_skipped;
 use crate::options::{Common, Device};
 use crate::training::{
-    Console, DisplayFlags, SAVING, SampleText, Stop, TrainingResult, run_to_its_end, stop_on_ctrl_c,
+    Console, DisplayFlags, DistributedFlags, SAVING, SampleText, Stop, TrainingResult,
+    run_to_its_end, stop_on_ctrl_c,
 };
 use crate::ui::{self, Ui};
 
@@ -79,6 +82,8 @@ pub struct Args {
     #[command(flatten)]
     display: DisplayFlags,
     #[command(flatten)]
+    distributed: DistributedFlags,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -106,10 +111,10 @@ struct DomainResult {
 /// When the model, a domain or a text cannot be read, a value is out of range, an output cannot be written or already holds a run, or a
 /// run diverges.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let ui = args.common.ui();
+    let (group, ui) = args.distributed.connect(args.common.ui())?;
     let registry = args.domains.registry()?;
     let tasks = tasks(args, &registry)?;
-    let base = BaseModel::open(&args.model, TrainDevice::from(args.device))?;
+    let base = BaseModel::open_among(&args.model, TrainDevice::from(args.device), &group)?;
     report_skipped(base.source().skipped(), &ui);
     // A slip in the last domain is said before the first is trained.
     let arch = ArchConfig::Rwkv4(base.config().clone());
@@ -134,19 +139,27 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let stop = stop_on_ctrl_c(SAVING)?;
     let mut results = Vec::new();
     for task in &tasks {
-        let training = tune(args, task, &base, &tokenizer, &stop, &ui)
+        let training = tune(args, task, &base, &tokenizer, (&group, &stop), &ui)
             .with_context(|| format!("cannot tune to {}", task.name))?;
         if training.as_ref().is_some_and(|t| t.stats.stopped_by_user) {
             ui.next("the same command with --resume");
+            group.finish()?;
             return Ok(Outcome::Done);
         }
-        let written = conclude(args, task, &base, &ui)?;
+        // One process writes the result, and the next run begins when it has.
+        let written = if group.is_writer() {
+            conclude(args, task, &base, &ui)?
+        } else {
+            Written::default()
+        };
+        group.barrier()?;
         results.push(DomainResult {
             domain: task.name.clone(),
             written,
             training,
         });
     }
+    group.finish()?;
     ui.result(&serde_json::json!({ "domains": results }))?;
     for result in &results {
         ui.next(&next_command(args, result));
@@ -241,7 +254,7 @@ fn tune(
     task: &Task<'_>,
     base: &BaseModel,
     tokenizer: &BpeTokenizer,
-    stop: &Stop,
+    (group, stop): (&Arc<ProcessGroup>, &Stop),
     ui: &Ui,
 ) -> Result<Option<TrainingResult>> {
     let folder = args.output.join(&task.name);
@@ -262,14 +275,17 @@ fn tune(
                 ui::thousands(state.config.max_steps)
             ))?;
             if state.is_beside_a_base() {
-                Trainer::resume_fine_tune(base, &folder, tokenizer.to_json())?
+                Trainer::resume_fine_tune(base, &folder, tokenizer.to_json(), Arc::clone(group))?
             } else {
-                let device = args.device.into();
-                let max_steps = None;
-                Trainer::resume(&folder, ResumeOverrides { max_steps, device })?
+                let overrides = ResumeOverrides {
+                    max_steps: None,
+                    device: args.device.into(),
+                    group: Arc::clone(group),
+                };
+                Trainer::resume(&folder, overrides)?
             }
         }
-        None => begin(args, task, base, tokenizer, &folder, ui)?,
+        None => begin(args, task, base, tokenizer, (&folder, group), ui)?,
     };
     let sample = SampleText {
         prompt: String::new(),
@@ -288,7 +304,7 @@ fn begin(
     task: &Task<'_>,
     base: &BaseModel,
     tokenizer: &BpeTokenizer,
-    folder: &Path,
+    (folder, group): (&Path, &Arc<ProcessGroup>),
     ui: &Ui,
 ) -> Result<Trainer> {
     let root;
@@ -307,7 +323,15 @@ fn begin(
             task.name
         ),
     };
-    let files = texts.token_files(&folder.join("data"), tokenizer, ui)?;
+    // One process after the other: they may write the same files, of the same bytes.
+    let mut files = None;
+    for rank in 0..group.place().world {
+        if rank == group.place().rank {
+            files = Some(texts.token_files(&folder.join("data"), tokenizer, ui)?);
+        }
+        group.barrier()?;
+    }
+    let files = files.context("every process has a turn")?;
     let tokens = files.train.tokens().len() as u64;
     let training = args.run.training(&task.tuning, tokens)?;
     let (steps, tokens_per_step) = (training.max_steps, training.tokens_per_step());
@@ -321,6 +345,7 @@ fn begin(
             data: files.train,
             val: files.validation,
             output_dir: folder.to_owned(),
+            group: Arc::clone(group),
         },
     )?;
     let trained = trainer.num_trained();
