@@ -120,10 +120,10 @@ fn distance(folder: &Path, one: &str, other: &str) -> [f32; 2] {
     );
     for spec in specs {
         let (a, b) = (one.model.tensor(&spec.name), other.model.tensor(&spec.name));
-        worst[0] = worst[0].max(far(&a.expect("a"), &b.expect("b")));
+        worst[0] = worst[0].max(far(a.expect("a"), b.expect("b")));
         let name = format!("{}.m", spec.name);
         let (a, b) = (m.tensor(&name).expect("a"), n.tensor(&name).expect("b"));
-        worst[1] = worst[1].max(far(&a, &b));
+        worst[1] = worst[1].max(far(a, b));
     }
     worst
 }

@@ -21,7 +21,8 @@ use crate::training::{
 #[command(
     after_help = "Examples:\n  ptbr-slm train --data train.bin --val val.bin --tokenizer tokenizer.json --output run \\\n      \
                   --model-size micro --max-steps 2000 --batch-size 8 --seq-len 256\n  \
-                  mpirun -np 4 ptbr-slm train --data train.bin --tokenizer tokenizer.json --output run --model-size 85m"
+                  mpirun -np 4 ptbr-slm train --data train.bin --tokenizer tokenizer.json --output run \\\n      \
+                  --model-size 85m"
 )]
 pub struct Args {
     /// The token file to learn from
