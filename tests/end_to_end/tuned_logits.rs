@@ -48,6 +48,7 @@ fn in_the_trainer(base: &Path, adapter: &Adapter) -> Vec<f32> {
         targets: Arc::clone(&inputs),
         inputs,
         seq_len: TOKENS,
+        carry: None,
     };
     let hidden = model.hidden(base.config(), &windows, ForwardOptions::EVALUATION);
     let logits = model.head.forward(hidden, ptbr_model::Precision::F32).into_data();

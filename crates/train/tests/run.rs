@@ -19,7 +19,7 @@ use ptbr_train::{
 };
 
 /// Builds a model whose tensor values come from the initialisation, changed by `change`.
-fn model(config: &RwkvConfig, change: &dyn Fn(&str, &mut Vec<f32>)) -> ptbr_train::Rwkv {
+fn model(config: &RwkvConfig, change: &dyn Fn(&str, &mut [f32])) -> ptbr_train::Rwkv {
     let device = Device::flex().autodiff();
     build::<std::convert::Infallible>(config, &device, &mut |spec| {
         let mut values = initial_values(config, spec, 5);

@@ -57,6 +57,7 @@ fn windows(config: &RwkvConfig, batch: usize, seq_len: usize) -> Windows {
         inputs: Arc::new(inputs),
         targets: Arc::new(targets),
         seq_len,
+        carry: None,
     }
 }
 

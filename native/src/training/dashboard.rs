@@ -240,6 +240,7 @@ mod tests {
             best_loss: 4.0,
             learning_rate: 3e-4,
             grad_norm: 1.25,
+            loss_scale: None,
             tokens_per_second: 16_012.0,
             tokens_seen: 99,
             elapsed_seconds: 65.0,

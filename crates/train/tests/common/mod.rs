@@ -204,7 +204,7 @@ pub fn state_tuning() -> DomainFineTuneConfig {
 }
 
 /// Moves the elements of a tensor by up to 0.2: nothing may be zero where every path is to carry a gradient.
-pub fn noise(name: &str, values: &mut Vec<f32>) {
+pub fn noise(name: &str, values: &mut [f32]) {
     let salt = name
         .bytes()
         .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
