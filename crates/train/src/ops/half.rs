@@ -244,22 +244,3 @@ fn cropped(x: Tensor<2>, [rows, columns]: [usize; 2]) -> Tensor<2> {
     }
     x.slice([0..rows, 0..columns])
 }
-
-/// [`HalfOps::to_half`] of x with every dimension made even.
-pub(super) fn even_halves(x: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as HalfOps>::to_half(
-        even(even(x, 1), 0).into_dispatch(),
-    ))
-}
-
-/// [`HalfOps::half_product`] of operands whose columns may be odd, outside of autodiff, of which `shape` is wanted.
-pub(super) fn half_product(
-    a: Tensor<2>,
-    b: Tensor<2>,
-    product: LinearProduct,
-    shape: [usize; 2],
-) -> Tensor<2> {
-    let [a, b] = [a, b].map(|x| even(x, 1).into_dispatch());
-    let out = <Dispatch as HalfOps>::half_product(a, b, product, false);
-    cropped(Tensor::from_dispatch(out), shape)
-}

@@ -11,7 +11,6 @@ pub mod host;
 pub mod kernels;
 pub mod layer_norm;
 pub mod linear;
-pub mod product;
 pub mod rows;
 pub mod stored;
 pub mod token_shift;

@@ -134,7 +134,7 @@ impl MetricsCsv {
     ) -> Result<(), TrainError> {
         let m = &r.metrics;
         self.0.line(&format!(
-            "{},{},{},,,,,{tokens_seen},{elapsed:.3},,{},{},{}",
+            "{},{},{},,,,,{tokens_seen},{elapsed:.3},,{},{},{},",
             r.step,
             kind_of(r),
             m.loss,
