@@ -129,7 +129,11 @@ impl LrFinder {
         }
         drop(rehearsal);
         curve::smooth(&mut points, self.smoothing);
-        let (suggestion, reason) = choose(&points);
+        let (suggestion, reason) = match ended {
+            // The end of a curve that goes on looks like a valley, or like none.
+            LrCurveEnd::Stopped => (None, "the ramp was stopped before its end".to_owned()),
+            _ => choose(&points),
+        };
         Ok(LrFinderResult {
             suggestion,
             reason,
