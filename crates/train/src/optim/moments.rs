@@ -48,6 +48,10 @@ pub struct Packed {
 }
 
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are a few hundred, two a parameter"
+)]
 enum Buffers {
     /// In the memory of the CPU.
     Host { words: Vec<u32>, scales: Vec<f32> },
