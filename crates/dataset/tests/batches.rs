@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use ptbr_dataset::{
-    Batch, DataLoader, DatasetError, LaneSampler, LoaderConfig, MmapDataset,
+    Batch, BatchSlice, DataLoader, DatasetError, LaneSampler, LoaderConfig, MmapDataset,
     TokenizedDatasetWriter, WindowSampler, batch_at, validation_windows,
 };
 
@@ -51,6 +51,36 @@ fn a_resumed_loader_goes_on_where_the_other_stopped() {
         for expected in &all[start as usize..] {
             assert_eq!(loader.next(), *expected);
         }
+    }
+}
+
+#[test]
+fn the_slices_of_all_ranks_are_every_batch_once() {
+    let (_root, dataset) = counting(1_000);
+    for (period, world) in [(4, 1), (4, 2), (4, 3), (4, 4), (16, 3), (7, 5)] {
+        for start in [0, 8 * period as u64] {
+            let mut all = Vec::new();
+            for rank in 0..world {
+                let slice = BatchSlice::of_rank(period, rank, world).unwrap();
+                let fair = period as u64 / world as u64;
+                assert!((fair..=fair + 1).contains(&slice.len()), "{slice:?}");
+                let config = LoaderConfig { start, ..CONFIG };
+                let count = 3 * slice.len();
+                let mut loader = DataLoader::sliced(Arc::clone(&dataset), config, slice).unwrap();
+                all.extend((0..count).map(|_| loader.next()));
+            }
+            all.sort_by_key(|batch| batch.index);
+            let config = LoaderConfig { start, ..CONFIG };
+            let mut whole = DataLoader::new(Arc::clone(&dataset), config).unwrap();
+            assert!(
+                all.iter().all(|batch| *batch == whole.next()),
+                "{period} {world}"
+            );
+            assert_eq!(whole.next_index(), start + 3 * period as u64);
+        }
+    }
+    for (period, rank, world) in [(2, 0, 3), (4, 2, 2), (4, 0, 0)] {
+        assert!(BatchSlice::of_rank(period, rank, world).is_err());
     }
 }
 
