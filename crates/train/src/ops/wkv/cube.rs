@@ -2,7 +2,7 @@
 
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::{FloatTensor, IndexingUpdateOp};
-use burn::tensor::{DType, Shape, Slice, TensorData};
+use burn::tensor::{DType, FloatDType, Shape, Slice, TensorData};
 use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
 use ptbr_kernels::{GRAD_ROWS, Kernel, NO_STATE, table};
 
@@ -59,6 +59,14 @@ fn same_format(k: CubeTensor, v: CubeTensor) -> [CubeTensor; 2] {
     }
 }
 
+/// What the CubeCL twin reads.
+fn in_f32(tensor: CubeTensor) -> CubeTensor {
+    match tensor.dtype {
+        DType::F32 => tensor,
+        _ => CubeBackend::float_cast(tensor, FloatDType::F32),
+    }
+}
+
 impl WkvOps for CubeBackend {
     fn wkv(
         wu: FloatTensor<Self>,
@@ -70,6 +78,7 @@ impl WkvOps for CubeBackend {
         let [k, v] = same_format(k, v);
         let [wu, k, v, state] = [wu, k, v, state].map(into_contiguous);
         if !runs_wgsl(&k.client) {
+            let [k, v] = [k, v].map(in_f32);
             return cubecl_twin::forward(&batch, [&wu, &k, &v, &state]);
         }
         let shape = [batch.out_rows(), batch.dims.c];
@@ -111,6 +120,7 @@ impl WkvBackwardOps for CubeBackend {
                 shape,
             )
         } else {
+            let [k, v] = [k, v].map(in_f32);
             cubecl_twin::backward(&batch, [&wu, &k, &v, &state, &grad])
         };
         let rows = |first: usize, end: usize| {
