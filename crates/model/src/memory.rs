@@ -427,8 +427,8 @@ mod tests {
         assert!(off.activations > balanced.activations);
         assert!(balanced.activations > aggressive.activations);
         // Eleven inputs, and one layer of twelve with what passes by.
-        let layer = 15 * 768 + 2 * 3072;
-        let passing = 9 * 768 + 3 * 3072;
+        let layer = 18 * 768 + 2 * 3072;
+        let passing = 8 * 768 + 4 * 3072;
         assert_eq!(
             aggressive.activations,
             2048 * 4 * (11 * 768 + layer + passing)

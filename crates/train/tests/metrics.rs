@@ -182,6 +182,7 @@ fn events_say_what_the_other_files_say_also_after_a_kill() {
     let overrides = ResumeOverrides {
         max_steps: Some(9),
         device: TrainDevice::Cpu,
+        ..ResumeOverrides::default()
     };
     let mut second = Trainer::resume(&run, overrides).expect("a run");
     assert_eq!(second.state().step, 4);
@@ -273,6 +274,7 @@ fn every_evaluation_reports_each_source_also_after_a_resume() {
     let overrides = ResumeOverrides {
         max_steps: Some(14),
         device: TrainDevice::Cpu,
+        ..ResumeOverrides::default()
     };
     let mut again = Trainer::resume(&folder.path().join("run"), overrides).expect("a run");
     let mut seen = Sources::default();

@@ -146,6 +146,7 @@ fn on_a_gpu_the_kernel_does_what_the_cpu_does() {
     let overrides = ResumeOverrides {
         max_steps: Some(9),
         device: TrainDevice::Gpu,
+        ..ResumeOverrides::default()
     };
     let resumed = Trainer::resume(&folder.path().join("gpu"), overrides)
         .unwrap_or_else(|error| panic!("{error}"))

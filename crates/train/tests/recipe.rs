@@ -16,6 +16,7 @@ use common::{Recorder, data};
 use ptbr_dataset::{LoaderConfig, WindowSampler, batch_at};
 use ptbr_model::{Recipe, RwkvConfig, TrainingConfig, open_checkpoint};
 use ptbr_tokenizer::Tokenizer;
+use ptbr_train::collective::ProcessGroup;
 use ptbr_train::model::init::initial_values;
 use ptbr_train::{TrainDevice, Trainer, TrainerSetup};
 use serde_json::Value;
@@ -64,6 +65,7 @@ fn run(folder: &Path, name: &str, training: TrainingConfig) -> Run {
         data: Arc::clone(&data),
         output_dir: output.clone(),
         device: TrainDevice::Cpu,
+        group: ProcessGroup::solo(),
     })
     .unwrap_or_else(|error| panic!("{name}: {error}"));
     if std::env::var_os("PTBR_REPLAY").is_some() && name == "rwkv4" {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use common::{trainer, training};
-use ptbr_train::{LrCurveEnd, LrFinder, TrainDevice, TrainError, Trainer};
+use ptbr_train::{LrCurveEnd, LrFinder, ResumeOverrides, TrainDevice, TrainError, Trainer};
 
 /// A fast ramp for the small model of these tests.
 const RAMP: LrFinder = LrFinder {
@@ -54,9 +54,10 @@ fn a_trainer_is_left_as_it_was_before_and_amid_a_run() {
         let mut first = trainer(folder.path(), name, training(3), TrainDevice::Cpu);
         first.run(&mut (), &AtomicBool::new(false)).expect("a run");
         drop(first);
-        let overrides = ptbr_train::ResumeOverrides {
+        let overrides = ResumeOverrides {
             max_steps: Some(6),
             device: TrainDevice::Cpu,
+            ..ResumeOverrides::default()
         };
         let mut trainer = Trainer::resume(&folder.path().join(name), overrides).expect("a run");
         if ramp {

@@ -246,6 +246,7 @@ mod tests {
             elapsed_seconds: 65.0,
             eta_seconds: 3725.0,
             skipped: false,
+            waited_seconds: None,
         }
     }
 

@@ -197,7 +197,9 @@ mod tests {
     #[test]
     fn every_byte_comes_back_at_any_scale() {
         for moment in [Moment::Mean, Moment::Root] {
-            for exponent in -12..=30 {
+            // Of v as far as its own f32 reaches.
+            let largest = if moment == Moment::Root { 18 } else { 30 };
+            for exponent in -12..=largest {
                 let scale = 1.7f32 * 10f32.powi(exponent);
                 // Without -0, which is no byte that is written.
                 let bytes = (0..256u32).filter(|b| moment == Moment::Root || *b != 128);
