@@ -64,9 +64,17 @@ impl Axis {
     }
 
     fn linear_ticks(&self, wanted: usize) -> Vec<(f64, String)> {
-        let step = round_step((self.high - self.low) / wanted as f64);
-        let first = (self.low / step).ceil() as i64;
-        let last = (self.high / step).floor() as i64;
+        let steps = |wanted: usize| {
+            let step = round_step((self.high - self.low) / wanted as f64);
+            let first = (self.low / step).ceil() as i64;
+            let last = (self.high / step).floor() as i64;
+            (step, first, last)
+        };
+        // One tick alone is no scale: a smaller step has two.
+        let (step, first, last) = match steps(wanted) {
+            (_, first, last) if last - first < 1 => steps(2 * wanted),
+            enough => enough,
+        };
         let (unit, suffix) = unit_of(self.high.abs().max(self.low.abs()));
         let decimals = (-(step / unit).log10()).ceil().max(0.0) as usize;
         (first..=last)
@@ -144,6 +152,7 @@ mod tests {
         assert_eq!(labels([0.0, 25_000.0], false, 3), ["0k", "10k", "20k"]);
         assert_eq!(labels([3.91, 3.97], false, 3), ["3.92", "3.94", "3.96"]);
         assert_eq!(labels([-1.0, 1.0], false, 2), ["-1", "0", "1"]);
+        assert_eq!(labels([2.9, 7.0], false, 2), ["4", "6"]);
         assert_eq!(
             labels([1e-5, 1e-1], true, 5),
             ["1e-5", "1e-4", "1e-3", "1e-2", "1e-1"]
