@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gradient_checkpointing::GradientCheckpointing;
 use crate::moments::MomentFormat;
+use crate::optimizer::Optimizer;
 use crate::rwkv4::RwkvConfig;
 use crate::training::TrainingConfig;
 
@@ -54,6 +55,8 @@ pub struct StepPlan {
     pub checkpointing: GradientCheckpointing,
     /// What Adam's moments are kept in.
     pub moments: MomentFormat,
+    /// Which tensors have which moments.
+    pub optimizer: Optimizer,
 }
 
 impl StepPlan {
@@ -66,6 +69,7 @@ impl StepPlan {
             precision: Precision::F32,
             checkpointing: GradientCheckpointing::Off,
             moments: MomentFormat::F32,
+            optimizer: Optimizer::AdamW,
         }
     }
 }
@@ -79,6 +83,7 @@ impl From<&TrainingConfig> for StepPlan {
             precision: training.precision,
             checkpointing: training.gradient_checkpointing.clone(),
             moments: training.moments,
+            optimizer: training.optimizer,
         }
     }
 }
@@ -315,7 +320,12 @@ impl MemoryEstimate {
                 .saturating_mul(4)
                 .saturating_mul(u64::from(is_summed)),
             moments: config.tensor_specs().iter().fold(0, |sum: u64, spec| {
-                sum.saturating_add(plan.moments.bytes(spec))
+                let bytes = match plan.optimizer.orthogonalises(&spec.name, spec.shape.len()) {
+                    // Muon's momentum alone, in f32.
+                    true => (spec.num_elements().unwrap_or(usize::MAX) as u64).saturating_mul(4),
+                    false => plan.moments.bytes(spec),
+                };
+                sum.saturating_add(bytes)
             }),
             activations: peak.activations,
             logits: peak.logits,
@@ -443,6 +453,23 @@ mod tests {
         // Several micro-batches: beside the sum there are only the gradients of the segment at hand, here the last layer and the head.
         let layer = 11 * 768 + 5 * 768 * 768 + 2 * 768 * 3072;
         assert_eq!(with("aggressive", 4).gradients, 4 * (32_000 * 768 + layer));
+    }
+
+    #[test]
+    fn muon_keeps_one_moment_of_the_matrices_of_the_blocks() {
+        let config = preset("85m").unwrap();
+        let moments = |optimizer| {
+            let plan = StepPlan {
+                optimizer,
+                ..plan(1, 512, 1)
+            };
+            config.estimated_memory(&plan, Placement::Cpu).moments
+        };
+        let matrices = 12 * (5 * 768 * 768 + 2 * 768 * 3072);
+        assert_eq!(
+            moments(Optimizer::AdamW) - moments(Optimizer::Muon),
+            4 * matrices
+        );
     }
 
     #[test]

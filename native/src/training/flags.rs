@@ -27,6 +27,15 @@ pub enum OptimizerName {
     Muon,
 }
 
+impl From<OptimizerName> for Optimizer {
+    fn from(name: OptimizerName) -> Self {
+        match name {
+            OptimizerName::AdamW => Self::AdamW,
+            OptimizerName::Muon => Self::Muon,
+        }
+    }
+}
+
 /// Every hyper-parameter. What is not given takes the recipe's value.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
@@ -122,12 +131,7 @@ impl Hyperparameters {
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
             warmup_steps: self.warmup_steps.unwrap_or(base.warmup_steps),
             min_lr_ratio: self.min_lr_ratio.unwrap_or(base.min_lr_ratio),
-            optimizer: self
-                .optimizer
-                .map_or(base.optimizer, |optimizer| match optimizer {
-                    OptimizerName::AdamW => Optimizer::AdamW,
-                    OptimizerName::Muon => Optimizer::Muon,
-                }),
+            optimizer: self.optimizer.map_or(base.optimizer, Into::into),
             carry_state: self.carry_state,
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             gradient_clip: self.gradient_clip.unwrap_or(base.gradient_clip),

@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
-use ptbr_model::{ArchConfig, TrainingConfig};
+use ptbr_model::{ArchConfig, GradientCheckpointing, TrainingConfig};
 use ptbr_train::TrainDevice;
 use rayon::ThreadPool;
 use serde_json::json;
 
 use super::measure::Speed;
 use crate::memory;
-use crate::options::EngineDevice;
-use crate::training::{keep_freed_memory, nonsense};
+use crate::options::{EngineDevice, PrecisionName};
+use crate::training::{MemoryFlags, MomentName, OptimizerName, keep_freed_memory, nonsense};
 use crate::ui::{self, Ui};
 
 /// Steps before any is measured: the first ones ask for memory and compile kernels.
@@ -25,7 +25,7 @@ const SECONDS: f64 = 15.0;
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Training")]
 pub struct TrainFlags {
-    /// Measure training steps instead: forward, backward, clipping and AdamW in f32 on random weights of --model-size
+    /// Measure training steps instead: forward, backward, clipping and the optimizer, on random weights of --model-size
     #[arg(long, requires = "model_size", conflicts_with_all = ["format", "vector_bits"])]
     pub train: bool,
     /// Sequences in a micro-batch
@@ -40,6 +40,18 @@ pub struct TrainFlags {
     /// Dropout probability [default: the model size's]
     #[arg(long, value_name = "X", allow_hyphen_values = true, requires = "train")]
     pub dropout: Option<f64>,
+    /// Number format of the matrix products; f16 is for GPUs [default: f32]
+    #[arg(long, value_enum, requires = "train")]
+    pub precision: Option<PrecisionName>,
+    /// What turns gradients into changes of the weights [default: adamw]
+    #[arg(long, value_enum, value_name = "NAME", requires = "train")]
+    pub optimizer: Option<OptimizerName>,
+    /// Activations to compute twice instead of keeping them, as in `train` [default: off]
+    #[arg(long, value_name = "POLICY", requires = "train")]
+    pub checkpointing: Option<GradientCheckpointing>,
+    /// What the optimizer's moments are kept in [default: f32]
+    #[arg(long, value_enum, requires = "train")]
+    pub moments: Option<MomentName>,
     /// Steps that are measured [default: about 15 seconds' worth, 5 at least]
     #[arg(long, value_name = "N", requires = "train")]
     pub steps: Option<usize>,
@@ -56,13 +68,20 @@ pub fn run(
     pool: &ThreadPool,
     ui: &Ui,
 ) -> Result<()> {
-    let training = TrainingConfig {
+    let defaults = TrainingConfig::default();
+    let memory_flags = MemoryFlags {
+        checkpointing: flags.checkpointing.clone(),
+        moments: flags.moments,
+    };
+    let training = memory_flags.over(TrainingConfig {
         batch_size: flags.batch_size,
         seq_len: flags.seq_len,
         gradient_accumulation_steps: flags.gradient_accumulation_steps,
         dropout: flags.dropout,
-        ..TrainingConfig::default()
-    };
+        precision: flags.precision.map_or(defaults.precision, Into::into),
+        optimizer: flags.optimizer.map_or(defaults.optimizer, Into::into),
+        ..defaults
+    });
     training.validate()?;
     if flags.steps == Some(0) {
         bail!("--steps is 0: it must be at least 1");
@@ -109,6 +128,9 @@ pub fn run(
         "training": {
             "device": name,
             "precision": training.precision,
+            "optimizer": training.optimizer,
+            "checkpointing": training.gradient_checkpointing,
+            "moments": training.moments,
             "batch_size": training.batch_size,
             "seq_len": training.seq_len,
             "dropout": training.effective_dropout(trainer.config()),
