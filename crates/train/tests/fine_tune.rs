@@ -5,9 +5,12 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use common::{Recorder, all_targets, base_file, fine_tune, state_tuning, trainer, training};
+use common::{
+    Recorder, StopAfter, all_targets, base_file, fine_tune, noise_at, state_tuning, trainer,
+    training, windows,
+};
 use ptbr_model::{
     ArchConfig, CheckpointError, DomainFineTuneConfig, ModelFileInfo, Precision, TensorSpec,
     Verify, WeightFormat, find_fine_tune_checkpoint, model_id, open_checkpoint,
@@ -16,9 +19,9 @@ use ptbr_model::{
 use ptbr_train::collective::ProcessGroup;
 use ptbr_train::fine_tune::{BaseModel, FineTuned, initial_values, trained_specs, tuned_model};
 use ptbr_train::model::parameters::{build, f32_values};
-use ptbr_train::model::{ForwardOptions, Rwkv, Windows};
+use ptbr_train::model::{ForwardOptions, Rwkv};
 use ptbr_train::optim::GradientSum;
-use ptbr_train::{StepReport, TrainDevice, TrainError, TrainObserver, Trainer};
+use ptbr_train::{TrainDevice, TrainError, Trainer};
 
 const SEED: u64 = 11;
 
@@ -26,34 +29,11 @@ fn open(path: &Path) -> BaseModel {
     BaseModel::open(path, TrainDevice::Cpu).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn windows(base: &BaseModel, batch: usize, seq_len: usize) -> Windows {
-    let token = |i: usize| ((i * i * 31 + i * 17) % base.config().vocab_size) as u16;
-    let (inputs, targets) = (
-        (0..batch * seq_len).map(token).collect(),
-        (1..=batch * seq_len).map(token).collect(),
-    );
-    Windows {
-        inputs: Arc::new(inputs),
-        targets: Arc::new(targets),
-        seq_len,
-        carry: None,
-    }
-}
-
 fn logits(model: &Rwkv, base: &BaseModel) -> Vec<f32> {
-    let windows = windows(base, 2, 9);
+    let windows = windows(base.config(), 2, 9);
     let hidden = model.hidden(base.config(), &windows, ForwardOptions::EVALUATION);
     let logits = model.head.forward(hidden, Precision::F32).into_data();
     logits.try_into_vec::<f32>().expect("f32 logits")
-}
-
-/// A number in ±1 that depends on the name and the place.
-fn noise(name: &str, index: usize) -> f32 {
-    let salt = name
-        .bytes()
-        .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
-    let hash = (salt ^ index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((hash >> 33) % 2001) as f32 / 1000.0 - 1.0
 }
 
 /// The slope of the loss along each trained tensor's own gradient, by differences, is the norm of that gradient. Nothing is zero, or
@@ -61,12 +41,12 @@ fn noise(name: &str, index: usize) -> f32 {
 fn check_gradients(base: &BaseModel, tuning: &DomainFineTuneConfig) {
     let config = base.config();
     let specs = trained_specs(tuning, config).expect("targets");
-    let windows = windows(base, 2, 9);
+    let windows = windows(base.config(), 2, 9);
     let moved = |moved: &str, by: &dyn Fn(usize) -> f32| {
         let values = &mut |spec: &TensorSpec| {
             let mut values = initial_values(base, spec, SEED)?;
             for (i, value) in values.iter_mut().enumerate() {
-                *value += 0.1 * noise(&spec.name, i);
+                *value += 0.1 * noise_at(&spec.name, i);
                 if spec.name == moved {
                     *value += by(i);
                 }
@@ -159,17 +139,6 @@ fn an_untrained_adapter_changes_no_logit_and_a_frozen_base_computes_what_a_train
         let worst = dense.iter().zip(&expected).map(|(d, e)| (d - e).abs());
         let worst = worst.fold(0.0, f32::max);
         assert!(worst <= 1e-6 * largest, "{format}: {worst} of {largest}");
-    }
-}
-
-/// Stops a run after a number of steps.
-struct StopAfter<'a>(u64, &'a AtomicBool);
-
-impl TrainObserver for StopAfter<'_> {
-    fn on_step(&mut self, report: &StepReport) {
-        if report.step == self.0 {
-            self.1.store(true, Ordering::SeqCst);
-        }
     }
 }
 

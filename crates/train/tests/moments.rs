@@ -4,12 +4,12 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use common::{Recorder, trainer, training};
+use common::{Recorder, StopAfter, trainer, training};
 use ptbr_model::{MomentFormat, TrainingConfig, open_checkpoint};
 use ptbr_train::ops::kernels::launches;
-use ptbr_train::{ResumeOverrides, StepReport, TrainDevice, TrainObserver, TrainStats, Trainer};
+use ptbr_train::{ResumeOverrides, TrainDevice, TrainStats, Trainer};
 
 fn packed(max_steps: u64) -> TrainingConfig {
     TrainingConfig {
@@ -22,16 +22,6 @@ fn run(folder: &Path, name: &str, config: TrainingConfig, device: TrainDevice) -
     trainer(folder, name, config, device)
         .run(&mut (), &AtomicBool::new(false))
         .unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-struct StopAfter<'a>(u64, &'a AtomicBool);
-
-impl TrainObserver for StopAfter<'_> {
-    fn on_step(&mut self, report: &StepReport) {
-        if report.step == self.0 {
-            self.1.store(true, Ordering::SeqCst);
-        }
-    }
 }
 
 /// The checkpoint holds f32, and packs to the bytes that it was unpacked from.

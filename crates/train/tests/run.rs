@@ -4,20 +4,18 @@ mod common;
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
-use common::{Recorder, data, model_config, noise, trainer, training};
+use common::{Recorder, StopAfter, data, model_config, noise, trainer, training, windows};
 use ptbr_model::{
     CheckpointContents, MemoryTensors, Optimizer, RwkvConfig, TrainState, TrainingConfig,
     open_checkpoint, preset, save_checkpoint,
 };
 use ptbr_train::collective::ProcessGroup;
-use ptbr_train::model::{ForwardOptions, Windows, init::initial_values, parameters::build};
+use ptbr_train::model::{ForwardOptions, init::initial_values, parameters::build};
 use ptbr_train::optim::GradientSum;
-use ptbr_train::{
-    ResumeOverrides, StepReport, TrainDevice, TrainError, TrainObserver, Trainer, TrainerSetup,
-};
+use ptbr_train::{ResumeOverrides, TrainDevice, TrainError, Trainer, TrainerSetup};
 
 /// Builds a model whose tensor values come from the initialisation, changed by `change`.
 fn model(config: &RwkvConfig, change: &dyn Fn(&str, &mut [f32])) -> ptbr_train::Rwkv {
@@ -28,20 +26,6 @@ fn model(config: &RwkvConfig, change: &dyn Fn(&str, &mut [f32])) -> ptbr_train::
         Ok(values)
     })
     .unwrap_or_else(|never| match never {})
-}
-
-fn windows(config: &RwkvConfig, batch: usize, seq_len: usize) -> Windows {
-    let token = |i: usize| ((i * i * 31 + i * 17) % config.vocab_size) as u16;
-    let (inputs, targets) = (
-        (0..batch * seq_len).map(token).collect(),
-        (1..=batch * seq_len).map(token).collect(),
-    );
-    Windows {
-        inputs: Arc::new(inputs),
-        targets: Arc::new(targets),
-        seq_len,
-        carry: None,
-    }
 }
 
 #[test]
@@ -141,17 +125,6 @@ fn gradients_of_two_micro_batches_add_up() {
                 "{}: {a} + {b} is not {sum}",
                 spec.name
             );
-        }
-    }
-}
-
-/// Stops a run after a number of steps.
-struct StopAfter<'a>(u64, &'a AtomicBool);
-
-impl TrainObserver for StopAfter<'_> {
-    fn on_step(&mut self, report: &StepReport) {
-        if report.step == self.0 {
-            self.1.store(true, Ordering::SeqCst);
         }
     }
 }

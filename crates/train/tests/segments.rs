@@ -2,17 +2,17 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Device;
-use common::{all_targets, base_file, state_tuning};
+use common::{all_targets, base_file, noise_at, state_tuning, windows};
 use ptbr_model::{
     DomainFineTuneConfig, GradientCheckpointing, Precision, RwkvConfig, TensorSpec, WeightFormat,
 };
 use ptbr_train::TrainDevice;
 use ptbr_train::fine_tune::{BaseModel, initial_values, trained_specs, tuned_model};
 use ptbr_train::model::{
-    BLOCK_LOGITS, BackwardOptions, ForwardOptions, Rwkv, Windows, init, parameters::build,
+    BLOCK_LOGITS, BackwardOptions, ForwardOptions, Rwkv, init, parameters::build,
 };
 use ptbr_train::ops::wkv::wgsl_launches;
 use ptbr_train::optim::GradientSum;
@@ -26,39 +26,16 @@ fn alone_on_the_gpu() -> MutexGuard<'static, ()> {
     GPU.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A number in ±1 that depends on the name and the place.
-fn noise(name: &str, index: usize) -> f32 {
-    let salt = name
-        .bytes()
-        .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
-    let hash = (salt ^ index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((hash >> 33) % 2001) as f32 / 1000.0 - 1.0
-}
-
 /// A model of five layers in which nothing is zero: half of the paths would carry no gradient.
 fn model(config: &RwkvConfig, device: &Device) -> Rwkv {
     let values = &mut |spec: &TensorSpec| {
         let mut values = init::initial_values(config, spec, 5);
         for (i, value) in values.iter_mut().enumerate() {
-            *value += 0.2 * noise(&spec.name, i);
+            *value += 0.2 * noise_at(&spec.name, i);
         }
         Ok::<_, std::convert::Infallible>(values)
     };
     build(config, device, values).unwrap_or_else(|never| match never {})
-}
-
-fn windows(config: &RwkvConfig, batch: usize, seq_len: usize) -> Windows {
-    let token = |i: usize| ((i * i * 31 + i * 17) % config.vocab_size) as u16;
-    let (inputs, targets) = (
-        (0..batch * seq_len).map(token).collect(),
-        (1..=batch * seq_len).map(token).collect(),
-    );
-    Windows {
-        inputs: Arc::new(inputs),
-        targets: Arc::new(targets),
-        seq_len,
-        carry: None,
-    }
 }
 
 /// A model, its sizes, and what it is multiplied in.
@@ -215,7 +192,7 @@ fn fine_tuning_by_segments_trains_the_same_parameters_with_the_same_gradients() 
             let values = &mut |spec: &TensorSpec| {
                 let mut values = initial_values(&base, spec, 11)?;
                 for (i, value) in values.iter_mut().enumerate() {
-                    *value += 0.1 * noise(&spec.name, i);
+                    *value += 0.1 * noise_at(&spec.name, i);
                 }
                 Ok(values)
             };

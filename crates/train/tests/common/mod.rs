@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ptbr_dataset::{MmapDataset, TokenizedDatasetWriter};
 use ptbr_model::{
@@ -15,6 +16,7 @@ use ptbr_tokenizer::{BpeTokenizer, BpeTrainer, BpeTrainerConfig, Tokenizer};
 use ptbr_train::collective::ProcessGroup;
 use ptbr_train::device::{self, Adapter};
 use ptbr_train::fine_tune::BaseModel;
+use ptbr_train::model::Windows;
 use ptbr_train::{
     FineTuneSetup, StepReport, TrainDevice, TrainError, TrainObserver, Trainer, TrainerSetup,
 };
@@ -206,13 +208,44 @@ pub fn state_tuning() -> DomainFineTuneConfig {
     }
 }
 
-/// Moves the elements of a tensor by up to 0.2: nothing may be zero where every path is to carry a gradient.
-pub fn noise(name: &str, values: &mut [f32]) {
+/// Stops a run after a number of steps.
+pub struct StopAfter<'a>(pub u64, pub &'a AtomicBool);
+
+impl TrainObserver for StopAfter<'_> {
+    fn on_step(&mut self, report: &StepReport) {
+        if report.step == self.0 {
+            self.1.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Windows of tokens that follow no simple rule.
+pub fn windows(config: &RwkvConfig, batch: usize, seq_len: usize) -> Windows {
+    let token = |i: usize| ((i * i * 31 + i * 17) % config.vocab_size) as u16;
+    let (inputs, targets) = (
+        (0..batch * seq_len).map(token).collect(),
+        (1..=batch * seq_len).map(token).collect(),
+    );
+    Windows {
+        inputs: Arc::new(inputs),
+        targets: Arc::new(targets),
+        seq_len,
+        carry: None,
+    }
+}
+
+/// A number in ±1 that depends on the name and the place.
+pub fn noise_at(name: &str, index: usize) -> f32 {
     let salt = name
         .bytes()
         .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+    let hash = (salt ^ index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((hash >> 33) % 2001) as f32 / 1000.0 - 1.0
+}
+
+/// Moves the elements of a tensor by up to 0.2: nothing may be zero where every path is to carry a gradient.
+pub fn noise(name: &str, values: &mut [f32]) {
     for (i, v) in values.iter_mut().enumerate() {
-        let hash = (salt ^ i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        *v += 0.2 * ((hash >> 33) % 2001) as f32 / 1000.0 - 0.2;
+        *v += 0.2 * noise_at(name, i);
     }
 }

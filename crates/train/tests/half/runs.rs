@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use ptbr_model::{
     CheckpointContents, GradScalerConfig, LossScaleState, MemoryTensors, Precision, TrainState,
@@ -10,12 +10,11 @@ use ptbr_model::{
 };
 use ptbr_train::fine_tune::BaseModel;
 use ptbr_train::ops::kernels::launches;
-use ptbr_train::{
-    ResumeOverrides, StepReport, TrainDevice, TrainError, TrainObserver, TrainStats, Trainer,
-};
+use ptbr_train::{ResumeOverrides, StepReport, TrainDevice, TrainError, TrainStats, Trainer};
 
 use crate::common::{
-    Recorder, all_targets, base_file, fine_tune_with, trainer, training, try_trainer, tuning_run,
+    Recorder, StopAfter, all_targets, base_file, fine_tune_with, trainer, training, try_trainer,
+    tuning_run,
 };
 use crate::turn;
 
@@ -152,17 +151,6 @@ fn an_overflow_skips_the_step_halves_the_scale_and_loses_nothing() {
     let csv = fs::read_to_string(run.join("metrics.csv")).expect("metrics.csv");
     let first = csv.lines().nth(1).expect("a row");
     assert!(first.ends_with(",65536"), "{first}");
-}
-
-/// Stops a run after a number of steps.
-struct StopAfter<'a>(u64, &'a AtomicBool);
-
-impl TrainObserver for StopAfter<'_> {
-    fn on_step(&mut self, report: &StepReport) {
-        if report.step == self.0 {
-            self.1.store(true, Ordering::SeqCst);
-        }
-    }
 }
 
 #[test]
